@@ -1,0 +1,96 @@
+"""Where two parts meet that do not know each other; `tap` joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+
+from audiosvc.session.track import Play, Snapshot
+from audiosvc.sources.model import Source
+from audiosvc.wire.messages import SessionEvent, Status
+
+
+class IFeed(Protocol):
+    """A session's track as delivery sees it: something to pull packets from."""
+
+    @property
+    def session_id(self) -> str: ...
+
+    @property
+    def track_id(self) -> str: ...
+
+    @property
+    def status(self) -> Status: ...
+
+    @property
+    def position(self) -> float:
+        """Seconds into the source of the next packet to be poured."""
+
+    def pour(self, most: int, into: Callable[[bytes], None]) -> int:
+        """Hand over up to `most` payloads that are there now, in order; returns how many.
+
+        None while paused or while the pipeline has none ready. Whatever event belongs behind the last one is
+        announced before this returns.
+        """
+
+    def abandoned(self) -> None:
+        """Nobody took the session for the consumer timeout."""
+
+
+class IPacketSink(Protocol):
+    """Delivery as a session sees it: packets are pulled by it, events are pushed to it, in one order."""
+
+    def open(self, feed: IFeed) -> None:
+        """A track begins on the feed's session id; packets are numbered from 1 again."""
+
+    def announce(self, event: SessionEvent) -> None:
+        """Place the event behind everything poured so far."""
+
+    def flow(self, feed: IFeed) -> None:
+        """Packets came to be where there were none: pull now if somebody waits for them."""
+
+    def close(self, feed: IFeed) -> None:
+        """The track's terminal event has been announced."""
+
+    def held(self, session_id: str) -> bool:
+        """Whether nobody takes the session's packets now."""
+
+
+class ISourceResolver(Protocol):
+    """URL → what to play."""
+
+    def check(self, url: str) -> None:
+        """Raise the `AudioServiceError` that shows from the URL alone; asks nobody, opens nothing."""
+
+    def resolve(self, url: str) -> Deferred[Source]:
+        """What to hand to FFmpeg; fails with an `AudioServiceError`."""
+
+    def describe(self, url: str) -> Deferred[Source]:
+        """As `resolve`, with title and duration looked up where that needs a look at the media itself."""
+
+    def search(self, query: str, limit: int) -> Deferred[list[Source]]: ...
+
+    def playlist(self, url: str) -> Deferred[list[Source]]: ...
+
+
+class ISessions(Protocol):
+    """The registry as the API sees it. Unknown ids raise `SessionNotFound` (but not in `stop`)."""
+
+    def play(self, session_id: str, request: Play) -> str:
+        """Start or replace; returns the track id. Raises before anything is touched."""
+
+    def stop(self, session_id: str) -> None: ...
+
+    def pause(self, session_id: str) -> None: ...
+
+    def resume(self, session_id: str) -> None: ...
+
+    def seek(self, session_id: str, position: float) -> None: ...
+
+    def set_volume(self, session_id: str, volume: float) -> None: ...
+
+    def snapshot(self, session_id: str) -> Snapshot: ...
+
+    def snapshots(self) -> list[Snapshot]: ...

@@ -1,0 +1,45 @@
+"""What a URL turned out to be: something FFmpeg can open, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Tone:
+    """A pure sine, made rather than read: the same samples every time."""
+
+    hz: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class File:
+    """A regular file, already vetted: absolute, symlinks resolved."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Http:
+    """A media URL, http or https, with the request headers it needs."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Media = Tone | File | Http
+
+
+@dataclass(frozen=True)
+class Source:
+    """A playable thing. `url` is what the caller asked for; None means not known (yet)."""
+
+    url: str
+    media: Media
+    title: str | None = None
+    duration: float | None = None
+    thumbnail: str | None = None
+    uploader: str | None = None

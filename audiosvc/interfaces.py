@@ -6,10 +6,15 @@ from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFDSet, IReactorFromThreads, IReactorProcess, IReactorTime
 
 from audiosvc.session.track import Play, Snapshot
 from audiosvc.sources.model import Source
 from audiosvc.wire.messages import SessionEvent, Status
+
+
+class IReactor(IReactorTime, IReactorProcess, IReactorFDSet, IReactorFromThreads):
+    """What is asked of the reactor: time, children, readiness, and the way back from a thread."""
 
 
 class IFeed(Protocol):
@@ -25,6 +30,10 @@ class IFeed(Protocol):
     def status(self) -> Status: ...
 
     @property
+    def flowing(self) -> bool:
+        """Whether the listener is due a packet every 20 ms: playing, and its pipeline has begun to give."""
+
+    @property
     def position(self) -> float:
         """Seconds into the source of the next packet to be poured."""
 
@@ -35,8 +44,11 @@ class IFeed(Protocol):
         announced before this returns.
         """
 
+    def underran(self) -> None:
+        """A paced packet was due and none was there."""
+
     def abandoned(self) -> None:
-        """Nobody took the session for the consumer timeout."""
+        """No client took the session for the consumer timeout."""
 
 
 class IPacketSink(Protocol):

@@ -6,7 +6,7 @@ Optional fields are left out of the JSON when they are None.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
 import msgspec
 
@@ -56,7 +56,7 @@ class Refused(Message, frozen=True):
 class SessionEvent(Message, frozen=True):
     """An event of one session's track."""
 
-    session_id: str
+    session_id: SessionId
     track_id: str
 
 
@@ -133,6 +133,14 @@ TERMINAL = (Finished, Stopped, Error)
 Event = Union[
     Hello, Refused, Ready, Paused, Resumed, Seeked, Recovered, Metadata, Attached, Detached, Finished, Stopped, Error
 ]
+
+
+class UnknownEvent(msgspec.Struct, frozen=True):
+    """An event of a type that this client does not know, from a newer daemon; `fields` is the rest of it."""
+
+    type: str
+    fields: Mapping[str, Any]
+
 
 # --- client to daemon ---------------------------------------------------------------------------------------
 

@@ -1,0 +1,131 @@
+"""The daemon's vitals and the API's own traffic as Prometheus metrics, made anew at each scrape."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from audiosvc.vitals import DeliveryVitals, EncoderVitals, PacerVitals, Vitals
+
+Labelled = Iterable[tuple[Sequence[str], float]]
+"""Label values, and the value they have."""
+
+
+@dataclass
+class Traffic:
+    """What passed through the API since start, and its connections now."""
+
+    answers: Counter[int] = field(default_factory=Counter)
+    """By HTTP status."""
+    problems: Counter[str] = field(default_factory=Counter)
+    """By code."""
+    connections: int = 0
+    connections_refused: int = 0
+    """Past the limit."""
+    connections_timed_out: int = 0
+    """Closed because a request took too long to arrive, or its answer to be taken."""
+
+
+class Metrics:
+    """A registry of its own, so that neither tests nor a second daemon in the process count twice."""
+
+    def __init__(self, vitals: Callable[[], Vitals], traffic: Traffic) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(VitalsCollector(vitals, traffic))
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+
+    def page(self, accept: str) -> tuple[str, bytes]:
+        """Content type and body of a scrape that takes `accept`: Prometheus text, or OpenMetrics if it names that."""
+        encode, content_type = choose_encoder(accept)
+        return content_type, encode(self._registry)
+
+
+class VitalsCollector(Collector):
+    """Values come from their owners' own counters; nothing is counted here."""
+
+    def __init__(self, vitals: Callable[[], Vitals], traffic: Traffic) -> None:
+        self._vitals = vitals
+        self._traffic = traffic
+
+    def collect(self) -> Iterator[Metric]:
+        vitals = self._vitals()
+        yield _gauges("build_info", "The running version.", ["version"], [([vitals.version], 1)])
+        yield _gauges("status", "1 for what /health says.", ["status"], [([vitals.status], 1)])
+        yield _gauge("uptime_seconds", "Time since start.", vitals.uptime)
+        sessions = [([status], count) for status, count in vitals.sessions.items()]
+        yield _gauges("sessions", "Sessions by status.", ["status"], sessions)
+        yield _counter("plays", "Plays accepted.", vitals.plays)
+        ends = [(key.partition(":")[::2], count) for key, count in vitals.ends.items()]
+        yield _counters("ends", "Terminal events, with the reason or the code.", ["end", "reason"], ends)
+        yield _gauge("children", "FFmpeg processes not yet reaped.", vitals.children)
+        yield _counter("spawns", "FFmpeg processes started.", vitals.spawns)
+        yield from _encoder(vitals.encoder)
+        yield from _pacer(vitals.pacer)
+        yield from _delivery(vitals.delivery)
+        yield from _http(self._traffic)
+
+
+def _encoder(encoder: EncoderVitals) -> Iterator[Metric]:
+    yield _gauge("encoder_threads", "Threads that encode.", encoder.threads)
+    yield _gauge("encoder_load_ratio", "Share of the threads' time spent encoding lately.", encoder.load)
+    yield _gauge("encoder_jobs_waiting", "Jobs that wait for a thread.", encoder.waiting)
+    yield _counter("encoder_frames", "Frames encoded.", encoder.frames)
+
+
+def _pacer(pacer: PacerVitals) -> Iterator[Metric]:
+    yield _counter("pacer_ticks", "Ticks of 20 ms.", pacer.ticks)
+    yield _gauge(
+        "pacer_largest_gap_seconds", "Longest time between two ticks since start.", pacer.largest_gap_ms / 1000
+    )
+    yield _counter("pacer_skipped_ticks", "Ticks given up after stalls.", pacer.skipped_ticks)
+
+
+def _delivery(delivery: DeliveryVitals) -> Iterator[Metric]:
+    yield _gauge("delivery_connections", "Clients on the Unix socket.", delivery.connections)
+    yield _counter("delivery_packets", "Packets sent.", delivery.packets)
+    yield _counter("delivery_bytes", "Bytes sent.", delivery.bytes)
+    yield _counter("delivery_underruns", "Times a packet was due and none was there.", delivery.underruns)
+    yield _counter("delivery_events_dropped", "Events that nobody came for.", delivery.events_dropped)
+    yield _counter("delivery_lines_refused", "Lines from clients that could not be taken.", delivery.lines_refused)
+    yield _counter("delivery_resent_packets", "Packets sent again on resume.", delivery.resent)
+
+
+def _http(traffic: Traffic) -> Iterator[Metric]:
+    answers = [([str(status)], count) for status, count in traffic.answers.items()]
+    yield _counters("http_answers", "Answers of the API by HTTP status.", ["status"], answers)
+    problems = [([code], count) for code, count in traffic.problems.items()]
+    yield _counters("http_problems", "Failures answered by the API, by code.", ["code"], problems)
+    yield _gauge("http_connections", "Connections to the API.", traffic.connections)
+    yield _counter("http_connections_refused", "Connections past the limit.", traffic.connections_refused)
+    yield _counter(
+        "http_connections_timed_out", "Connections closed for being too slow.", traffic.connections_timed_out
+    )
+
+
+def _gauge(name: str, what: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"audiosvc_{name}", what, value)
+
+
+def _counter(name: str, what: str, value: float) -> Metric:
+    return CounterMetricFamily(f"audiosvc_{name}", what, value)
+
+
+def _gauges(name: str, what: str, labels: Sequence[str], values: Labelled) -> Metric:
+    family = GaugeMetricFamily(f"audiosvc_{name}", what, labels=labels)
+    for label, value in values:
+        family.add_metric(label, value)
+    return family
+
+
+def _counters(name: str, what: str, labels: Sequence[str], values: Labelled) -> Metric:
+    family = CounterMetricFamily(f"audiosvc_{name}", what, labels=labels)
+    for label, value in values:
+        family.add_metric(label, value)
+    return family

@@ -1,0 +1,222 @@
+"""The HTTP server in front of the endpoints: it refuses by the headers, bounds what is read, and keeps the time.
+
+Twisted reads a whole body, into a file if it is large and into form fields if it looks like a form, before any
+resource sees the request; so what must not be read is turned away here, between the headers and the body.
+"""
+
+# Twisted's channel and request have hardly any annotations.
+# mypy: disallow-untyped-calls=False
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web import http
+from twisted.web.server import Request, Site
+
+from audiosvc.api.guard import BODY_MOST, Guard
+from audiosvc.api.routes import Routes
+from audiosvc.errors import AudioServiceError, BadRequest, BodyTooLarge
+
+REQUEST_SECONDS = 10
+"""For a request to arrive whole, and for the last answer of a connection to be taken."""
+
+IDLE_SECONDS = 60
+"""Between two requests on one connection."""
+
+CONNECTIONS_MOST = 256
+
+HEADERS = {"Server": "audiosvc", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+"""Of every answer."""
+
+
+class ApiRequest(Request):
+    """A request whose body is a few bytes in memory, and is never parsed as a form."""
+
+    refusal: AudioServiceError | None = None
+    """Decided by its headers or its size; answered in place of what it asks for."""
+
+    content: BytesIO
+    channel: ApiChannel
+
+    def gotLength(self, length: int | None) -> None:
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        if self.refusal is not None:
+            return
+        if self.content.tell() + len(data) > BODY_MOST:
+            self.refusal = BodyTooLarge()
+            self.channel.cut_short(self)
+        else:
+            self.content.write(data)
+
+    def process(self) -> None:
+        if self.refusal is None and not self.path.startswith(b"/"):
+            self.refusal = BadRequest("the request's target must be a path")
+        if self.refusal is None:
+            super().process()
+        else:
+            self._answer(Failure(self.refusal))
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        self._answer(reason)
+        return reason
+
+    def write(self, data: bytes) -> None:
+        if not self.startedWriting:
+            for name, value in HEADERS.items():
+                self.setHeader(name, value)
+        super().write(data)
+
+    def _answer(self, failure: Failure) -> None:
+        told = self.channel.site.routes.problem(failure, self.path)
+        told.head(self)
+        self.write(told.body)
+        self.finish()
+
+
+class ApiChannel(http.HTTPChannel):
+    """One connection.
+
+    A deadline runs while a request arrives, which single bytes do not push back, and again while the connection
+    closes; Twisted's own timeout runs between requests.
+    """
+
+    site: ApiSite
+    transport: ITCPTransport
+    _log = Logger()
+    _deadline: IDelayedCall | None = None
+    _answering = False
+    _over = False
+    """Nothing that still arrives is looked at."""
+
+    def connectionMade(self) -> None:
+        self.site.traffic.connections += 1
+        super().connectionMade()
+        self._start_deadline()
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        self.site.traffic.connections -= 1
+        self._over = True
+        self._stop_deadline()
+        super().connectionLost(reason)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._over:
+            return
+        if not self._answering:
+            self._start_deadline()
+        super().dataReceived(data)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self._respondToBadRequestAndDisconnect()
+
+    def headerReceived(self, line: bytes) -> bool:
+        try:
+            return bool(super().headerReceived(line))
+        except ValueError:  # A Content-Length of more digits than Python turns into a number.
+            self._respondToBadRequestAndDisconnect()
+            return False
+
+    def allHeadersReceived(self) -> None:
+        request = self.requests[-1]
+        request.refusal = self.site.guard.refusal(request.requestHeaders, self.length)
+        if request.refusal is not None and self.length != 0:
+            # The parser goes on to answer a request without a body, with neither "100 Continue" nor another request.
+            request.requestHeaders.removeHeader(b"Expect")
+            request.requestHeaders.setRawHeaders(b"Connection", [b"close"])
+            self.length = 0
+        super().allHeadersReceived()
+
+    def cut_short(self, request: ApiRequest) -> None:
+        """Answer `request` now, read nothing more and close."""
+        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        self.persistent = False
+        self.allContentReceived()
+        self._over = True
+
+    def allContentReceived(self) -> None:
+        if self._over:
+            return
+        self._answering = True
+        self._stop_deadline()
+        super().allContentReceived()
+
+    def requestDone(self, request: Request) -> None:
+        self._answering = False
+        super().requestDone(request)
+
+    def loseConnection(self) -> None:
+        self._start_deadline()
+        super().loseConnection()
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """What Twisted's parser calls for bytes that are no request; its own answer has no body and no JSON."""
+        if self._over:
+            return
+        self._over = True
+        self.clearLineBuffer()
+        self.site.traffic.answers[400] += 1
+        told = self.site.routes.problem(Failure(BadRequest("the request is malformed, or its head too long")), b"")
+        headers = HEADERS | told.headers | {"Connection": "close"}
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self.transport.write(f"HTTP/1.1 {told.status} {told.phrase}\r\n{head}\r\n".encode() + told.body)
+        self.loseConnection()
+
+    def _start_deadline(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.callLater(REQUEST_SECONDS, self._too_slow)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        self.site.traffic.connections_timed_out += 1
+        self._log.info("Closing a connection from {peer}: it took too long", peer=self.transport.getPeer())
+        self.transport.abortConnection()
+
+
+class ApiSite(Site):
+    """The API as a factory of connections, of which it keeps at most `CONNECTIONS_MOST`."""
+
+    protocol = ApiChannel  # type: ignore[assignment]  # A proxy for switching to HTTP/2 is what it expects.
+    requestFactory = ApiRequest
+    _log = Logger()
+    _full = False
+
+    def __init__(self, reactor: IReactorTime, routes: Routes, guard: Guard) -> None:
+        super().__init__(routes.resource(), reactor=reactor, timeout=IDLE_SECONDS)
+        self.routes = routes
+        self.guard = guard
+        self.traffic = routes.traffic
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        if self.traffic.connections < CONNECTIONS_MOST:
+            self._full = False
+            return super().buildProtocol(addr)
+        self.traffic.connections_refused += 1
+        if not self._full:
+            self._full = True
+            self._log.warn("Refusing connections to the API: {most} are open", most=CONNECTIONS_MOST)
+        return None
+
+    def acceptableProtocols(self) -> list[bytes]:
+        return [b"http/1.1"]
+
+    def log(self, request: http.Request) -> None:
+        """Counted rather than written: a line of the access log holds text and secrets of the caller's."""
+        self.traffic.answers[request.code] += 1
+
+
+def make_site(reactor: IReactorTime, routes: Routes, allowed_hosts: Sequence[str], token: bytes | None) -> Site:
+    """The API for an endpoint to listen with. `allowed_hosts` and `token` are the `Guard`'s, ValueError included."""
+    return ApiSite(reactor, routes, Guard(allowed_hosts, token))

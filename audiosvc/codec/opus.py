@@ -1,0 +1,107 @@
+"""The Opus encoder and decoder: libopus through opuslib, frames in, packets out.
+
+opuslib looks for the library once, when it is imported, and only where the system keeps its own. So it is
+imported here, with one more place to look: the libopus that the wheel of opuslib-next-bundled carries.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from audiosvc.audio import CHANNELS, FRAME_BYTES, FRAME_SAMPLES, OPUS_PACKET_MOST, SAMPLE_RATE
+
+COMPLEXITY_MOST = 10
+FRAMES_AT_ONCE = 16
+"""Frames one call into the encoder may bring; a longer piece is taken in several."""
+
+PRE_SKIP = 312
+"""Samples the encoder delays the sound by (its look-ahead at 48 kHz), for OpusHead."""
+
+
+def _bundled_libopus() -> str | None:
+    spec = importlib.util.find_spec("opuslib_next")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for name in ("libopus.so", "libopus.dylib"):
+            path = Path(folder, "_native", name)
+            if path.is_file():
+                return str(path)
+    return None
+
+
+def _import_opuslib() -> Any:
+    find = ctypes.util.find_library
+    ctypes.util.find_library = lambda name: find(name) or (_bundled_libopus() if name == "opus" else None)
+    try:
+        import opuslib.api.ctl
+        import opuslib.api.decoder
+        import opuslib.api.encoder
+        import opuslib.api.info
+    except Exception as error:
+        raise ImportError(f"libopus was found neither on this system nor in a wheel: {error}") from error
+    finally:
+        ctypes.util.find_library = find
+    return opuslib
+
+
+opuslib = _import_opuslib()
+
+
+def libopus_version() -> str:
+    """What libopus calls itself, "libopus 1.5.2" for example."""
+    return str(opuslib.api.info.get_version_string().decode("ascii", "replace"))
+
+
+class Encoder:
+    """One track's encoder: every packet depends on those before it, so calls must not overlap.
+
+    `bitrate` is in bits per second (variable, this on average), `complexity` 0 to 10.
+    """
+
+    def __init__(self, bitrate: int, complexity: int) -> None:
+        api, ctl = opuslib.api.encoder, opuslib.api.ctl
+        self._encode = api.libopus_encode
+        self._destroy = api.destroy
+        self._state = api.create_state(SAMPLE_RATE, CHANNELS, opuslib.APPLICATION_AUDIO)
+        api.encoder_ctl(self._state, ctl.set_bitrate, bitrate)
+        api.encoder_ctl(self._state, ctl.set_complexity, complexity)
+        # Both buffers and a pointer to each frame's place live as long as the encoder: nothing is allocated a packet.
+        self._samples = (ctypes.c_int16 * (FRAMES_AT_ONCE * FRAME_SAMPLES * CHANNELS))()
+        self._pcm = memoryview(self._samples).cast("B")
+        first = ctypes.addressof(self._samples)
+        self._frames = [
+            ctypes.cast(first + i * FRAME_BYTES, opuslib.api.c_int16_pointer) for i in range(FRAMES_AT_ONCE)
+        ]
+        self._out = ctypes.create_string_buffer(OPUS_PACKET_MOST)
+        self._packet = memoryview(self._out)
+
+    def encode(self, pcm: bytes) -> list[bytes]:
+        """One packet per frame of `pcm`, which must be whole frames; raises `opuslib.OpusError`."""
+        packets = []
+        for start in range(0, len(pcm), FRAMES_AT_ONCE * FRAME_BYTES):
+            piece = pcm[start : start + FRAMES_AT_ONCE * FRAME_BYTES]
+            self._pcm[: len(piece)] = piece
+            for frame in self._frames[: len(piece) // FRAME_BYTES]:
+                size = self._encode(self._state, frame, FRAME_SAMPLES, self._out, OPUS_PACKET_MOST)
+                if size < 0:
+                    raise opuslib.OpusError(size)
+                packets.append(self._packet[:size].tobytes())
+        return packets
+
+    def __del__(self) -> None:
+        if state := getattr(self, "_state", None):
+            self._destroy(state)
+
+
+class Decoder:
+    """Packets back to PCM, for level meters and tests."""
+
+    def __init__(self) -> None:
+        self._decoder = opuslib.Decoder(SAMPLE_RATE, CHANNELS)
+
+    def decode(self, packet: bytes) -> bytes:
+        """s16le PCM of one packet of at most 20 ms; raises `opuslib.OpusError`."""
+        return bytes(self._decoder.decode(packet, FRAME_SAMPLES))

@@ -1,0 +1,220 @@
+"""Who hears which session: connections on one side, streams on the other, and the beat that moves packets across.
+
+A session is heard by one connection at a time: the one that subscribed to it last, else the newest that hears all.
+What a connection has given no credit for is paced in real time; for the rest credit and packets set the pace.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from audiosvc.delivery.stream import IConnection, Stream, Tally
+from audiosvc.flow.pacer import CATCH_UP, Pacer
+from audiosvc.interfaces import IFeed
+from audiosvc.vitals import DeliveryVitals
+from audiosvc.wire.messages import CREDIT_MOST, Credit, Greeting, Line, Refused, SessionEvent, Subscribe
+
+LINGER_MOST = 256
+"""Streams kept after their track's end for clients that come back for the tail of it."""
+
+NAMES_MOST = 4096
+"""Sessions that one connection may name, in subscriptions and in credit each."""
+
+
+class Hub:
+    """Implements `interfaces.IPacketSink`; `consumer_timeout` is in seconds."""
+
+    def __init__(self, reactor: IReactorTime, consumer_timeout: float) -> None:
+        self.pacer = Pacer(reactor, self._tick)
+        self.tally = Tally()
+        self._reactor = reactor
+        self._consumer_timeout = consumer_timeout
+        self._streams: dict[str, Stream] = {}
+        self._connections: list[IConnection] = []
+        self._unheard: dict[str, IDelayedCall] = {}
+        self._lingering: OrderedDict[str, IDelayedCall] = OrderedDict()
+        self._turn = 0
+
+    # --- from sessions (IPacketSink) ----------------------------------------------------------------------------
+
+    def open(self, feed: IFeed) -> None:
+        session_id = feed.session_id
+        if lingering := self._lingering.pop(session_id, None):
+            lingering.cancel()
+        stream = self._streams.get(session_id)
+        if stream is None:
+            stream = self._streams[session_id] = Stream(session_id, self.tally)
+        stream.open(feed)
+        self._settle([stream])
+
+    def announce(self, event: SessionEvent) -> None:
+        stream = self._streams[event.session_id]
+        stream.announce(event)
+        if stream.owner is not None:
+            stream.owner.flush()
+
+    def flow(self, feed: IFeed) -> None:
+        self._serve(self._streams[feed.session_id])
+
+    def close(self, feed: IFeed) -> None:
+        session_id = feed.session_id
+        self._streams[session_id].close()
+        self._hear(session_id)
+        self._lingering[session_id] = self._reactor.callLater(self._consumer_timeout, self._forget, session_id)
+        if len(self._lingering) > LINGER_MOST:
+            self._forget(next(iter(self._lingering)))
+
+    def held(self, session_id: str) -> bool:
+        owner = self._streams[session_id].owner
+        return owner is None or owner.paused or owner.credit.get(session_id) == 0
+
+    # --- from connections ---------------------------------------------------------------------------------------
+
+    def take(self, connection: IConnection, line: Line) -> Refused | None:
+        """Do what `line` asks, or say why not."""
+        if isinstance(line, Greeting):
+            if connection in self._connections:
+                return Refused("late_hello", "hello is taken as the first line of a connection only")
+            connection.held.update(line.resume)
+            return None
+        session_id, wishes, credit = line.session_id, connection.wishes, connection.credit
+        if isinstance(line, Credit):
+            if session_id not in credit and len(credit) >= NAMES_MOST:
+                return Refused("too_many_names", f"a connection may give credit to {NAMES_MOST} sessions")
+            credit[session_id] = min(CREDIT_MOST, credit.get(session_id, 0) + line.packets)
+            stream = self._streams.get(session_id)
+            if stream is not None and stream.owner is connection:
+                self._serve(stream)
+            return None
+        if len(wishes) >= NAMES_MOST:
+            return Refused("too_many_names", f"a connection may name {NAMES_MOST} sessions")
+        heard_all = wishes.hears_all
+        if isinstance(line, Subscribe):
+            self._turn += 1
+            wishes.subscribe(session_id, self._turn)
+        else:
+            wishes.unsubscribe(session_id)
+        if connection in self._connections:
+            touched = self._streams.get(session_id)
+            self._settle(list(self._streams.values()) if heard_all else [touched] if touched else [])
+        return None
+
+    def join(self, connection: IConnection) -> None:
+        """`connection` has said who it is, or has had its time to: serve it."""
+        self._connections.append(connection)
+        self._settle(list(self._streams.values()))
+
+    def leave(self, connection: IConnection) -> None:
+        """`connection` is lost: what another wants to hear goes on there, the rest waits."""
+        if connection in self._connections:
+            self._connections.remove(connection)
+            mine = [stream for stream in self._streams.values() if stream.owner is connection]
+            for stream in mine:
+                stream.owner = None
+            self._settle(mine)
+
+    def resume(self, connection: IConnection) -> None:
+        """The connection's socket takes bytes again."""
+        for stream in list(self._streams.values()):
+            if stream.owner is connection:
+                self._serve(stream)
+
+    # --- for tap -----------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Cancel every timer."""
+        self.pacer.stop()
+        for call in (*self._unheard.values(), *self._lingering.values()):
+            call.cancel()
+        self._unheard.clear()
+        self._lingering.clear()
+
+    def vitals(self) -> DeliveryVitals:
+        tally = self.tally
+        return DeliveryVitals(
+            connections=len(self._connections),
+            packets=tally.packets,
+            bytes=tally.bytes,
+            underruns=tally.underruns,
+            events_dropped=tally.events_dropped,
+            lines_refused=tally.lines_refused,
+            resent=tally.resent,
+        )
+
+    # --- who hears what --------------------------------------------------------------------------------------------
+
+    def _settle(self, streams: Iterable[Stream]) -> None:
+        """Give each stream to the connection with the largest claim."""
+        for stream in streams:
+            session_id = stream.session_id
+            claims = [(claim, c) for c in self._connections if (claim := c.wishes.claim(session_id)) is not None]
+            best = max(claims, key=lambda pair: pair[0])[1] if claims else None
+            if best is not stream.owner:
+                self._hand_over(stream, best)
+            if best is None and stream.feed is not None and session_id not in self._unheard:
+                timeout = self._reactor.callLater(self._consumer_timeout, self._abandon, stream)
+                self._unheard[session_id] = timeout
+
+    def _hand_over(self, stream: Stream, new: IConnection | None) -> None:
+        if stream.owner is not None:
+            loser = stream.owner
+            stream.detach()
+            loser.flush()
+        if new is not None:
+            self._hear(stream.session_id)
+            stream.attach(new, new.held.pop(stream.session_id, None))
+            self._serve(stream)
+
+    def _hear(self, session_id: str) -> None:
+        if unheard := self._unheard.pop(session_id, None):
+            unheard.cancel()
+
+    def _abandon(self, stream: Stream) -> None:
+        del self._unheard[stream.session_id]
+        if stream.feed is not None:
+            stream.feed.abandoned()
+
+    def _forget(self, session_id: str) -> None:
+        call = self._lingering.pop(session_id)
+        if call.active():
+            call.cancel()
+        self._streams.pop(session_id).drop()
+
+    # --- packets --------------------------------------------------------------------------------------------------
+
+    def _serve(self, stream: Stream) -> None:
+        """Send what may go now: events that wait, what credit allows, the first packet of a paced track."""
+        owner = stream.owner
+        if owner is None or owner.paused:
+            return
+        credit = owner.credit.get(stream.session_id)
+        if credit is None:
+            if stream.pull(1 if stream.fresh else 0):
+                stream.fresh = False
+            self.pacer.start()
+        else:
+            owner.credit[stream.session_id] = credit - stream.pull(credit)
+        owner.flush()
+
+    def _tick(self, due: int) -> bool:
+        """Send what `due` ticks owe every paced stream, a write a connection. False when nobody is owed anything."""
+        pacing = False
+        for stream in list(self._streams.values()):
+            owner = stream.owner
+            if owner is None or owner.paused or stream.session_id in owner.credit:
+                continue
+            if not stream.due:
+                stream.owed = 0
+                continue
+            pacing = True
+            owed = min(stream.owed + due, CATCH_UP)
+            stream.owed = owed - stream.pull(owed)
+            if stream.owed and stream.feed is not None and stream.feed.flowing:
+                stream.feed.underran()
+                self.tally.underruns += 1
+        for connection in self._connections:
+            connection.flush()
+        return pacing

@@ -1,0 +1,169 @@
+"""One FFmpeg child, from spawn to reaping, and the gate through which all of them start."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from audiosvc.audio import FRAME_SECONDS
+from audiosvc.errors import AudioServiceError, SpawnFailed
+from audiosvc.ffmpeg.pipes import PIPE_BYTES, PullPipe, make_pipe
+from audiosvc.ffmpeg.report import Report
+from audiosvc.interfaces import IReactor
+
+SPAWNS_PER_TICK = 4
+"""Starts in the time of one frame. A spawn blocks the reactor for 1.4 ms, which everybody who plays would hear."""
+
+
+class Child(ProcessProtocol):
+    """A running FFmpeg. Its PCM is in `pcm`, what it says goes to `report`, `gone` fires once it is reaped.
+
+    `signal` is then the signal that ended it, None where it exited by itself.
+    """
+
+    def __init__(self, pcm: PullPipe, messages: PullPipe, report: Report) -> None:
+        self.pcm = pcm
+        self.report = report
+        self.gone: Deferred[None] = Deferred()
+        self.signal: int | None = None
+        self._messages = messages
+
+    def connectionMade(self) -> None:
+        self.hear()
+
+    def hear(self) -> None:
+        """Take in what FFmpeg has said by now; it describes its input before it writes the first sample."""
+        while said := self._messages.read():
+            self.report.feed(said)
+        if said is None:
+            self._messages.close()
+        else:
+            self._messages.when_readable(self.hear)
+
+    def kill(self) -> None:
+        """KILL: an FFmpeg that waits on a full pipe does not hear TERM for seconds. Reaped within some 6 ms."""
+        assert self.transport is not None
+        with contextlib.suppress(ProcessExitedAlready):
+            self.transport.signalProcess("KILL")
+
+    def processEnded(self, reason: Failure) -> None:
+        self.signal = getattr(reason.value, "signal", None)
+        self.hear()
+        self._messages.close()
+        self.gone.callback(None)
+
+
+class Pending:
+    """A start that waits at the gate; `cancel` before it came to it leaves no trace."""
+
+    def __init__(
+        self,
+        argv: list[str],
+        report: Report,
+        started: Callable[[Child], None],
+        failed: Callable[[AudioServiceError], None],
+    ) -> None:
+        self.argv = argv
+        self.report = report
+        self.started = started
+        self.failed = failed
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Spawner:
+    """Starts children in order of asking, a few a tick, and knows every one that is not yet reaped."""
+
+    log = Logger()
+
+    def __init__(self, reactor: IReactor, environment: Mapping[str, str]) -> None:
+        self._reactor = reactor
+        self._environment = dict(environment)
+        self._waiting: deque[Pending] = deque()
+        self._left = SPAWNS_PER_TICK
+        self._refill: IDelayedCall | None = None
+        self._children: set[Child] = set()
+        self.spawns = 0
+
+    @property
+    def children(self) -> int:
+        """Children that are not yet reaped."""
+        return len(self._children)
+
+    def spawn(
+        self,
+        argv: list[str],
+        report: Report,
+        started: Callable[[Child], None],
+        failed: Callable[[AudioServiceError], None],
+    ) -> Pending:
+        """Start `argv` when its turn comes: `started(child)` or `failed(error)`, perhaps before this returns."""
+        pending = Pending(argv, report, started, failed)
+        self._waiting.append(pending)
+        self._run()
+        return pending
+
+    def stop(self) -> Deferred[list[tuple[bool, None]]]:
+        """Kill every child; fires when the last one is reaped."""
+        self._waiting.clear()
+        if self._refill is not None:
+            self._refill.cancel()
+            self._refill = None
+        for child in self._children:
+            child.kill()
+        return DeferredList([child.gone for child in self._children])
+
+    def _run(self) -> None:
+        while self._waiting and self._left:
+            pending = self._waiting.popleft()
+            if not pending.cancelled:
+                self._left -= 1
+                self._start(pending)
+        if self._left < SPAWNS_PER_TICK and self._refill is None:
+            self._refill = self._reactor.callLater(FRAME_SECONDS, self._next_tick)
+
+    def _next_tick(self) -> None:
+        self._refill = None
+        self._left = SPAWNS_PER_TICK
+        self._run()
+
+    def _start(self, pending: Pending) -> None:
+        try:
+            child = self._spawn(pending.argv, pending.report)
+        except OSError as error:
+            self.log.error("cannot start FFmpeg: {error}", error=str(error))
+            pending.failed(SpawnFailed(f"FFmpeg could not be started: {error.strerror or error}"))
+        else:
+            pending.started(child)
+
+    def _spawn(self, argv: list[str], report: Report) -> Child:
+        with ExitStack() as ours, ExitStack() as theirs:
+            null = os.open(os.devnull, os.O_RDONLY)
+            theirs.callback(os.close, null)
+            pcm, pcm_writing = make_pipe(PIPE_BYTES)
+            ours.callback(os.close, pcm)
+            theirs.callback(os.close, pcm_writing)
+            messages, messages_writing = make_pipe()
+            ours.callback(os.close, messages)
+            theirs.callback(os.close, messages_writing)
+            child = Child(PullPipe(self._reactor, pcm), PullPipe(self._reactor, messages), report)
+            self._reactor.spawnProcess(
+                child, argv[0], argv, self._environment, childFDs={0: null, 1: pcm_writing, 2: messages_writing}
+            )
+            ours.pop_all()
+        self.spawns += 1
+        self._children.add(child)
+        child.gone.addCallback(lambda _: self._children.discard(child))
+        return child

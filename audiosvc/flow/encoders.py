@@ -1,0 +1,106 @@
+"""The encoders' own threads: many pipelines' jobs in, the most urgent first.
+
+libopus runs outside the GIL, so a thread a core keeps the cores busy. The pool is apart from the reactor's because
+DNS look-ups live there and may hold a thread for ten seconds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from queue import PriorityQueue
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.python.failure import Failure
+
+from audiosvc.vitals import EncoderVitals
+
+Work = Callable[[], list[bytes]]
+Done = Callable[["list[bytes] | Failure"], None]
+
+LOAD_SECONDS = 5.0
+"""How far back the reported load looks, at least."""
+
+
+class IEncoders(Protocol):
+    """Where a pipeline takes its jobs."""
+
+    def submit(self, dry_at: float, work: Work, done: Done) -> None:
+        """Run `work` in a thread; jobs whose `dry_at` (monotonic seconds) is nearest go first.
+
+        `done` is called in the reactor's thread with the packets, or with the failure.
+        """
+
+
+class EncoderPool:
+    """A fixed number of threads over one priority queue. `start` and `stop` bracket its life."""
+
+    def __init__(self, reactor: IReactorFromThreads, threads: int) -> None:
+        self._reactor = reactor
+        self._jobs: PriorityQueue[tuple[float, int, Work | None, Done | None]] = PriorityQueue()
+        self._order = itertools.count()
+        self._results: deque[tuple[Done, list[bytes] | Failure]] = deque()
+        self._waking = False
+        self._threads = [threading.Thread(target=self._run, name=f"encoder-{i}", daemon=True) for i in range(threads)]
+        self._busy = [0.0] * threads
+        self._frames = 0
+        self._marks: deque[tuple[float, float]] = deque([(time.monotonic(), 0.0)])
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End the threads after the job each is at; jobs still waiting are not run."""
+        for _ in self._threads:
+            self._jobs.put((-math.inf, next(self._order), None, None))
+        for thread in self._threads:
+            thread.join()
+
+    def submit(self, dry_at: float, work: Work, done: Done) -> None:
+        self._jobs.put((dry_at, next(self._order), work, done))
+
+    def vitals(self) -> EncoderVitals:
+        now, busy = time.monotonic(), sum(self._busy)
+        self._marks.append((now, busy))
+        while len(self._marks) > 2 and now - self._marks[1][0] >= LOAD_SECONDS:
+            self._marks.popleft()
+        since, before = self._marks[0]
+        span = (now - since) * len(self._threads)
+        return EncoderVitals(
+            threads=len(self._threads),
+            load=min(1.0, (busy - before) / span) if span > 0 else 0.0,
+            waiting=self._jobs.qsize(),
+            frames=self._frames,
+        )
+
+    def _run(self) -> None:
+        me = int(threading.current_thread().name.rpartition("-")[2])
+        while True:
+            _, _, work, done = self._jobs.get()
+            if work is None or done is None:
+                return
+            began = time.monotonic()
+            try:
+                result: list[bytes] | Failure = work()
+            except Exception:
+                result = Failure()
+            self._busy[me] += time.monotonic() - began
+            self._results.append((done, result))
+            # One wake-up brings home whatever has been finished by the time it runs.
+            if not self._waking:
+                self._waking = True
+                self._reactor.callFromThread(self._deliver)
+
+    def _deliver(self) -> None:
+        self._waking = False
+        while self._results:
+            done, result = self._results.popleft()
+            if not isinstance(result, Failure):
+                self._frames += len(result)
+            done(result)

@@ -1,0 +1,22 @@
+"""Where the Unix socket is, unless somebody says otherwise: one rule for the daemon and its clients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+_NAME = Path("audiosvc", "audio.sock")
+
+
+def default_socket(environ: Mapping[str, str], uid: int) -> Path:
+    """`$AUDIOSVC_SOCKET`; else `audiosvc/audio.sock` in a run-time folder; else `/tmp/audiosvc-UID/audio.sock`.
+
+    The run-time folder is `$RUNTIME_DIRECTORY` (systemd's, the first if several) or `$XDG_RUNTIME_DIR`; by the XDG
+    rule a relative path is taken as unset. The daemon has to make sure that the folder below /tmp is its own.
+    """
+    if chosen := environ.get("AUDIOSVC_SOCKET"):
+        return Path(chosen)
+    for folder in (environ.get("RUNTIME_DIRECTORY", "").split(":")[0], environ.get("XDG_RUNTIME_DIR", "")):
+        if folder.startswith("/"):
+            return folder / _NAME
+    return Path(f"/tmp/audiosvc-{uid}", _NAME.name)

@@ -1,0 +1,118 @@
+"""The daemon as another program sees it: started as a child process, told what to do over HTTP."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from typing import Any
+
+import msgspec
+import treq
+from treq.client import HTTPClient
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+from twisted.web.client import URI, Agent
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
+
+ANSWER_MOST = 10.0
+"""Seconds one HTTP answer may take."""
+
+TERM_MOST = 6.0
+"""Seconds after SIGTERM until SIGKILL; the daemon needs at most 5."""
+
+LOG_LINES, LOG_LINE_MOST = 20, 500
+
+
+class Refused(Exception):
+    """The daemon's own words for why it would not."""
+
+
+class Daemon(ProcessProtocol):
+    """`twistd -n audiosvc` as a child: its last lines are kept, its end can be awaited."""
+
+    def __init__(self, reactor: Any) -> None:
+        self.lines: deque[str] = deque(maxlen=LOG_LINES)
+        self.ended = False
+        self._reactor = reactor
+        self._rest = b""
+        self._gone: Deferred[None] = Deferred()
+
+    def start(self, *options: str) -> None:
+        # By module, not by the script `twistd`, which need not be on the path nor belong to this interpreter.
+        argv = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", "audiosvc"]
+        self._reactor.spawnProcess(self, sys.executable, [*argv, *options], env=None)
+
+    async def stop(self) -> None:
+        """Asks it to end, makes it end after `TERM_MOST` seconds; returns when it is reaped."""
+        if self.ended or self.transport is None:
+            return
+        self.transport.signalProcess("TERM")
+        kill = self._reactor.callLater(TERM_MOST, self.transport.signalProcess, "KILL")
+        await self._gone
+        if kill.active():
+            kill.cancel()
+
+    def outReceived(self, data: bytes) -> None:
+        *lines, rest = (self._rest + data).split(b"\n")
+        self._rest = rest[-LOG_LINE_MOST:]
+        self.lines.extend(text[-LOG_LINE_MOST:].decode(errors="replace") for text in lines if text)
+
+    errReceived = outReceived
+
+    def processEnded(self, reason: Failure) -> None:
+        self.ended = True
+        self._gone.callback(None)
+
+
+@implementer(IAgentEndpointFactory)
+class UnixEndpoints:
+    """Every URL leads to the same Unix socket."""
+
+    def __init__(self, reactor: Any, path: str) -> None:
+        self._reactor, self._path = reactor, path
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        return UNIXClientEndpoint(self._reactor, self._path)
+
+
+class Control:
+    """The daemon's HTTP interface, as far as playing needs it. All raise `Refused`."""
+
+    def __init__(self, http: HTTPClient) -> None:
+        self._http = http
+
+    @classmethod
+    def at(cls, reactor: Any, path: str) -> Control:
+        """Over the Unix socket at `path`."""
+        return cls(HTTPClient(Agent.usingEndpointFactory(reactor, UnixEndpoints(reactor, path))))
+
+    async def healthy(self) -> bool:
+        """Whether the daemon listens yet."""
+        try:
+            await self._ask("GET", "/health")
+        except ConnectError:
+            return False
+        return True
+
+    async def built_in(self) -> list[str]:
+        """URLs of the built-in pieces."""
+        return [found["url"] for found in (await self._ask("GET", "/search?q=demo:"))["results"]]
+
+    async def play(self, session_id: str, url: str) -> None:
+        await self._ask("POST", f"/session/{session_id}/play", {"url": url})
+
+    async def stop(self, session_id: str) -> None:
+        await self._ask("POST", f"/session/{session_id}/stop", {})
+
+    async def _ask(self, method: str, path: str, body: dict[str, str] | None = None) -> dict[str, Any]:
+        content: dict[str, Any] = {} if body is None else {"json": body}
+        response = await self._http.request(method, f"http://localhost{path}", timeout=ANSWER_MOST, **content)
+        answer = msgspec.json.decode(await treq.content(response), type=dict[str, Any])
+        if response.code != 200:
+            raise Refused(f"{answer.get('message')} ({answer.get('code')})")
+        return answer

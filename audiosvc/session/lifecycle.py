@@ -1,0 +1,203 @@
+"""The life of one track as a table: `step(state, event) -> (state, effects)`.
+
+Everything that decides what a session does next is in this file, and nothing here does anything: the shell
+(`session.session`) carries the effects out and brings back what came of them as events. Packets never pass through
+here; that a listener is slow is not a state but a queue that is full.
+
+Each attempt to open the source has an epoch number, which its answers carry. An answer of another epoch than the
+state's is an old attempt's and changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from audiosvc.errors import AudioServiceError, NotAudio, PositionOutOfRange
+from audiosvc.sources.model import Source
+from audiosvc.wire.messages import Status, StopReason
+
+# --- states: each carries only what exists in it ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Resolving:
+    """The URL is being looked up; playing will begin at `at` seconds."""
+
+    epoch: int
+    at: float
+    paused: bool = False
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A pipeline was opened at `at` seconds and has given no packet yet: nobody has heard of this track."""
+
+    epoch: int
+    source: Source
+    at: float
+    paused: bool = False
+
+
+@dataclass(frozen=True)
+class Playing:
+    epoch: int
+    source: Source
+
+
+@dataclass(frozen=True)
+class Paused:
+    epoch: int
+    source: Source
+
+
+@dataclass(frozen=True)
+class Over:
+    """The terminal event has been announced."""
+
+
+State = Resolving | Opening | Playing | Paused | Over
+
+# --- events: what happened ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Resolved:
+    epoch: int
+    source: Source
+
+
+@dataclass(frozen=True)
+class Flowing:
+    """The pipeline has packets."""
+
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Drained:
+    """The pipeline (or the look-up) has ended and its last packet is taken; `failure` None: by itself."""
+
+    epoch: int
+    failure: AudioServiceError | None
+
+
+@dataclass(frozen=True)
+class Pause:
+    pass
+
+
+@dataclass(frozen=True)
+class Resume:
+    pass
+
+
+@dataclass(frozen=True)
+class Seek:
+    """To `at` seconds of the source."""
+
+    at: float
+
+
+@dataclass(frozen=True)
+class Stop:
+    reason: StopReason
+
+
+Event = Resolved | Flowing | Drained | Pause | Resume | Seek | Stop
+
+# --- effects: what to do -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Open:
+    """Close the pipeline there is, and open one of `source` at `at` seconds as attempt `epoch`."""
+
+    epoch: int
+    source: Source
+    at: float
+
+
+@dataclass(frozen=True)
+class AnnounceReady:
+    pass
+
+
+@dataclass(frozen=True)
+class AnnouncePaused:
+    pass
+
+
+@dataclass(frozen=True)
+class AnnounceResumed:
+    pass
+
+
+@dataclass(frozen=True)
+class AnnounceSeeked:
+    at: float
+
+
+@dataclass(frozen=True)
+class End:
+    """Announce how it ended, close everything, leave the registry."""
+
+    how: StopReason | AudioServiceError | None
+    """Why it was stopped, what went wrong, or None: it finished."""
+
+
+Effect = Open | AnnounceReady | AnnouncePaused | AnnounceResumed | AnnounceSeeked | End
+
+
+def status_of(state: State) -> Status:
+    """The state's name in the API and in `attached`."""
+    match state:
+        case Paused() | Resolving(paused=True) | Opening(paused=True):
+            return "paused"
+        case Resolving() | Opening():
+            return "extracting"
+        case Playing():
+            return "streaming"
+        case Over():
+            return "stopped"
+
+
+def step(state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
+    """What `event` makes of `state`, and what is to be done about it."""
+    match state, event:
+        case Over(), _:
+            return state, ()
+        case _, Resolved(epoch) | Flowing(epoch) | Drained(epoch) if epoch != state.epoch:
+            return state, ()
+        case _, Stop(reason):
+            return Over(), (End(reason),)
+
+        case Resolving(epoch, at, paused), Resolved(_, source):
+            return Opening(epoch, source, at, paused), (Open(epoch, source, at),)
+        case Resolving(), Seek(at):
+            return replace(state, at=at), ()
+        case ((Resolving() | Opening()), Pause()):
+            return replace(state, paused=True), ()
+        case ((Resolving() | Opening()), Resume()):
+            return replace(state, paused=False), ()
+
+        case Opening(epoch, source), Seek(at):
+            return replace(state, epoch=epoch + 1, at=at), (Open(epoch + 1, source, at),)
+        case Opening(epoch, source, _, paused=False), Flowing():
+            return Playing(epoch, source), (AnnounceReady(),)
+        case Opening(epoch, source, _, paused=True), Flowing():
+            return Paused(epoch, source), (AnnounceReady(), AnnouncePaused())
+        case Opening(_, _, at), Drained(_, None):
+            return Over(), (End(PositionOutOfRange() if at > 0 else NotAudio()),)
+
+        case Playing(epoch, source), Pause():
+            return Paused(epoch, source), (AnnouncePaused(),)
+        case Paused(epoch, source), Resume():
+            return Playing(epoch, source), (AnnounceResumed(),)
+        case ((Playing(epoch, source) | Paused(epoch, source)), Seek(at)):
+            return replace(state, epoch=epoch + 1), (AnnounceSeeked(at), Open(epoch + 1, source, at))
+
+        case _, Drained(_, failure):
+            return Over(), (End(failure),)
+        case _:
+            # Pausing what is paused, resuming what plays, more packets of a pipeline that already flows.
+            return state, ()

@@ -1,0 +1,340 @@
+"""The shell round one track's life: carries out what `lifecycle.step` decides, and is the feed that delivery pulls."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from audiosvc.audio import seconds_of
+from audiosvc.codec.ogg import OggMuxer
+from audiosvc.codec.opus import PRE_SKIP
+from audiosvc.errors import AudioServiceError, DecoderFailed, PositionOutOfRange
+from audiosvc.ffmpeg.report import Report
+from audiosvc.flow.pipeline import Pipeline, Workshop
+from audiosvc.ids import new_track_id
+from audiosvc.interfaces import IPacketSink, ISourceResolver
+from audiosvc.session import lifecycle
+from audiosvc.session.track import Play, Snapshot
+from audiosvc.sources.model import Source
+from audiosvc.wire.messages import (
+    Error,
+    Finished,
+    Paused,
+    Ready,
+    Resumed,
+    Seeked,
+    SessionEvent,
+    Status,
+    Stopped,
+    StopReason,
+)
+
+
+@dataclass(frozen=True)
+class House:
+    """What every session shares. `bitrate` is for plays that name none; `idle_timeout` is in seconds."""
+
+    workshop: Workshop
+    resolver: ISourceResolver
+    sink: IPacketSink
+    bitrate: int
+    idle_timeout: float
+
+
+class ISessionOwner(Protocol):
+    """Who keeps the sessions."""
+
+    def session_over(self, session: Session, gone: Deferred[None], end: SessionEvent) -> None:
+        """The terminal event `end` has been announced; `gone` fires when the session's last child is reaped."""
+
+
+class Session:
+    """One accepted play, from the moment it is accepted until its terminal event. Implements `interfaces.IFeed`."""
+
+    log = Logger()
+
+    def __init__(self, house: House, owner: ISessionOwner, session_id: str, play: Play, after: Deferred[None]) -> None:
+        """`after` fires when the last child of this id's previous track is reaped; none is started before."""
+        self.session_id = session_id
+        self.track_id = new_track_id()
+        self._house = house
+        self._owner = owner
+        self._play = play
+        self._volume = play.volume
+        self._bitrate = play.bitrate or house.bitrate
+        self._state: lifecycle.State = lifecycle.Resolving(0, play.start_at)
+        self._events: deque[lifecycle.Event] = deque()
+        self._stepping = False
+        self._source: Source | None = None
+        self._resolving: Deferred[None] | None = None
+        self._pipeline: Pipeline | None = None
+        self._gone = after
+        self._flowing = False
+        self._opened_at = play.start_at
+        self._frames_since = 0
+        self._frames = 0
+        self._bytes = 0
+        self._packets = 0
+        self._underruns = 0
+        self._muxer: OggMuxer | None = None
+        self._headers: deque[bytes] = deque()
+        self._idle: IDelayedCall | None = None
+        self._last_active = 0.0
+
+    # --- from the API, through the registry ----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Look the URL up and go on from there; returns at once."""
+        self._touch()
+        self._idle = self._house.workshop.reactor.callLater(self._house.idle_timeout, self._check_idle)
+        self._house.sink.open(self)
+        resolving = self._house.resolver.resolve(self._play.url)
+        self._resolving = resolving.addCallbacks(self._resolved, self._unresolved)
+
+    def pause(self) -> None:
+        self._give(lifecycle.Pause())
+
+    def resume(self) -> None:
+        self._give(lifecycle.Resume())
+
+    def stop(self, reason: StopReason) -> None:
+        self._give(lifecycle.Stop(reason))
+
+    def seek(self, position: float) -> None:
+        """To `position` seconds of the source; `PositionOutOfRange` where that is known to be past its end."""
+        duration = self._source.duration if self._source else None
+        if duration is not None and position > duration:
+            raise PositionOutOfRange(f"the track is {duration:.2f} s long")
+        self._give(lifecycle.Seek(position))
+
+    def set_volume(self, volume: float) -> None:
+        self._touch()
+        self._volume = volume
+        if self._pipeline is not None:
+            self._pipeline.set_volume(volume)
+
+    def snapshot(self) -> Snapshot:
+        source = self._source
+        return Snapshot(
+            session_id=self.session_id,
+            track_id=self.track_id,
+            status=self.status,
+            url=self._play.url,
+            format=self._play.format,
+            position=self.position,
+            duration=source.duration if source else None,
+            title=source.title if source else None,
+            uploader=source.uploader if source else None,
+            thumbnail=source.thumbnail if source else None,
+            volume=self._volume,
+            bitrate=self._bitrate,
+            bytes_sent=self._bytes,
+            packets_sent=self._packets,
+            buffered=seconds_of(self._pipeline.ready) if self._pipeline else 0.0,
+            underruns=self._underruns,
+            held=self._house.sink.held(self.session_id),
+        )
+
+    # --- to delivery (IFeed) ----------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> Status:
+        return lifecycle.status_of(self._state)
+
+    @property
+    def flowing(self) -> bool:
+        return self._flowing and isinstance(self._state, lifecycle.Playing)
+
+    @property
+    def position(self) -> float:
+        return round(self._opened_at + seconds_of(self._frames_since), 3)
+
+    def pour(self, most: int, into: Callable[[bytes], None]) -> int:
+        pipeline = self._pipeline
+        if pipeline is None or not isinstance(self._state, lifecycle.Playing) or most <= 0:
+            return 0
+        self._touch()
+        poured = min(most, len(self._headers))
+        for _ in range(poured):
+            self._hand(self._headers.popleft(), into)
+        packets = pipeline.take(most - poured)
+        for i, packet in enumerate(packets, 1):
+            if self._muxer is not None:
+                packet = self._muxer.page(packet, last=pipeline.drained and i == len(packets))
+            self._hand(packet, into)
+        self._frames += len(packets)
+        self._frames_since += len(packets)
+        if pipeline.drained:
+            self._give(lifecycle.Drained(self._epoch, pipeline.failure))
+        return poured + len(packets)
+
+    def underran(self) -> None:
+        self._underruns += 1
+
+    def abandoned(self) -> None:
+        self._give(lifecycle.Stop("consumer_timeout"))
+
+    def _hand(self, payload: bytes, into: Callable[[bytes], None]) -> None:
+        self._packets += 1
+        self._bytes += len(payload)
+        into(payload)
+
+    # --- from the pipeline (IPipelineReader) and the resolver ---------------------------------------------------------
+
+    def pipeline_flows(self, pipeline: Pipeline) -> None:
+        if pipeline is not self._pipeline:
+            return
+        if not self._flowing:
+            self._flowing = True
+            self._learn(pipeline.report)
+            self._give(lifecycle.Flowing(self._epoch))
+        self._house.sink.flow(self)
+
+    def pipeline_ended(self, pipeline: Pipeline) -> None:
+        if pipeline.ready:
+            self.pipeline_flows(pipeline)
+        elif pipeline is self._pipeline:
+            self._give(lifecycle.Drained(self._epoch, pipeline.failure))
+
+    def _resolved(self, source: Source) -> None:
+        self._resolving = None
+        self._source = source
+        self._give(lifecycle.Resolved(self._epoch, source))
+
+    def _unresolved(self, failure: Failure) -> None:
+        self._resolving = None
+        if failure.check(CancelledError):
+            return
+        if not failure.check(AudioServiceError):
+            self.log.failure("the resolver failed", failure)
+        error = failure.value if isinstance(failure.value, AudioServiceError) else DecoderFailed("the look-up failed")
+        self._give(lifecycle.Drained(self._epoch, error))
+
+    def _learn(self, report: Report) -> None:
+        """What the media says of itself goes before what its URL let one guess."""
+        assert self._source is not None
+        self._source = replace(
+            self._source,
+            title=report.title or self._source.title,
+            uploader=report.artist or self._source.uploader,
+            duration=self._source.duration if report.duration is None else report.duration,
+        )
+
+    # --- the machine -----------------------------------------------------------------------------------------------
+
+    @property
+    def _epoch(self) -> int:
+        return self._state.epoch if not isinstance(self._state, lifecycle.Over) else -1
+
+    def _give(self, event: lifecycle.Event) -> None:
+        """Feed `event` to the table; one that comes up while another's effects run waits for its turn."""
+        self._events.append(event)
+        if self._stepping:
+            return
+        self._stepping = True
+        try:
+            while self._events:
+                self._state, effects = lifecycle.step(self._state, self._events.popleft())
+                for effect in effects:
+                    self._do(effect)
+        finally:
+            self._stepping = False
+
+    def _do(self, effect: lifecycle.Effect) -> None:
+        match effect:
+            case lifecycle.Open(_, source, at):
+                self._open(source, at)
+            case lifecycle.AnnounceReady():
+                self._announce_ready()
+            case lifecycle.AnnouncePaused():
+                self._announce(Paused(self.session_id, self.track_id, self.position))
+            case lifecycle.AnnounceResumed():
+                self._announce(Resumed(self.session_id, self.track_id, self.position))
+                self._house.sink.flow(self)
+            case lifecycle.AnnounceSeeked(at):
+                self._announce(Seeked(self.session_id, self.track_id, at, self.position))
+            case lifecycle.End(how):
+                self._end(how)
+
+    def _open(self, source: Source, at: float) -> None:
+        if self._pipeline is not None:
+            self._gone = self._pipeline.close()
+        play = self._play
+        self._flowing = False
+        self._opened_at, self._frames_since = at, 0
+        self._pipeline = Pipeline(
+            self._house.workshop,
+            self,
+            source,
+            at=at,
+            duration=None if play.duration is None else max(0.0, play.start_at + play.duration - at),
+            bitrate=None if play.format == "pcm" else self._bitrate,
+            volume=self._volume,
+        )
+        self._pipeline.start(self._gone)
+
+    def _announce(self, event: SessionEvent) -> None:
+        self._touch()
+        self._house.sink.announce(event)
+
+    def _announce_ready(self) -> None:
+        source = self._source
+        assert source is not None
+        if self._play.format in ("ogg", "web"):
+            serial = int(self.track_id[:8], 16)
+            self._muxer = OggMuxer(serial, pre_skip=PRE_SKIP, title=source.title, artist=source.uploader)
+            self._headers.extend(self._muxer.headers())
+        self._announce(
+            Ready(
+                self.session_id,
+                self.track_id,
+                url=self._play.url,
+                format=self._play.format,
+                position=self.position,
+                title=source.title,
+                duration=source.duration,
+                thumbnail=source.thumbnail,
+                uploader=source.uploader,
+            )
+        )
+
+    def _end(self, how: StopReason | AudioServiceError | None) -> None:
+        if self._idle is not None and self._idle.active():
+            self._idle.cancel()
+        if self._resolving is not None:
+            self._resolving.cancel()
+        if self._pipeline is not None:
+            self._gone = self._pipeline.close()
+        names, played = (self.session_id, self.track_id), seconds_of(self._frames)
+        end: SessionEvent
+        match how:
+            case None:
+                end = Finished(*names, played)
+            case AudioServiceError():
+                duration = self._source.duration if self._source else None
+                end = Error(*names, how.code, how.message, played, duration)
+            case _:
+                end = Stopped(*names, how, played)
+        self._house.sink.announce(end)
+        self._house.sink.close(self)
+        self._owner.session_over(self, self._gone, end)
+
+    # --- idleness --------------------------------------------------------------------------------------------------
+
+    def _touch(self) -> None:
+        self._last_active = self._house.workshop.reactor.seconds()
+
+    def _check_idle(self) -> None:
+        reactor = self._house.workshop.reactor
+        left = self._last_active + self._house.idle_timeout - reactor.seconds()
+        if left > 0:
+            self._idle = reactor.callLater(left, self._check_idle)
+        else:
+            self._give(lifecycle.Stop("idle_timeout"))

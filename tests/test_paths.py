@@ -1,0 +1,28 @@
+"""The rule for the socket's default place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from audiosvc.paths import default_socket
+
+
+class DefaultSocketTests(SynchronousTestCase):
+    def test_what_is_named_comes_first_then_systemd_then_the_session_then_tmp(self) -> None:
+        environ = {
+            "AUDIOSVC_SOCKET": "here.sock",
+            "RUNTIME_DIRECTORY": "/run/a:/run/b",
+            "XDG_RUNTIME_DIR": "/run/user/7",
+        }
+        found = [default_socket(environ, 7)]
+        while environ:
+            del environ[next(iter(environ))]
+            found.append(default_socket(environ, 7))
+        wanted = ["here.sock", "/run/a/audiosvc/audio.sock", "/run/user/7/audiosvc/audio.sock"]
+        self.assertEqual(found, [*map(Path, wanted), Path("/tmp/audiosvc-7/audio.sock")])
+
+    def test_empty_and_relative_folders_count_as_unset(self) -> None:
+        environ = {"AUDIOSVC_SOCKET": "", "RUNTIME_DIRECTORY": "run", "XDG_RUNTIME_DIR": ""}
+        self.assertEqual(default_socket(environ, 7), Path("/tmp/audiosvc-7/audio.sock"))

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,7 +31,7 @@ from audiosvc.audio import FRAME_BYTES
 from audiosvc.codec.ogg import MalformedPacket, OggDemuxer, OggMuxer, begins_stream, end_after, is_page
 from audiosvc.errors import InvalidSessionId
 from audiosvc.ids import session_id
-from audiosvc.paths import default_socket
+from audiosvc.paths import SOCKET_PATH_MOST, default_socket
 from audiosvc.wire.codec import Decoder, WireError, encode_line
 from audiosvc.wire.messages import (
     TERMINAL,
@@ -162,7 +163,8 @@ class Recorder:
 
 
 def track_path(folder: Path, session_id: str, track_id: str) -> Path:
-    """A file in `folder` that does not exist yet: `SESSION-TRACK.ogg`, with a number behind if there is one."""
+    """A file that does not exist yet, in `folder`, which is made: `SESSION-TRACK.ogg`, or with a number behind."""
+    folder.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{session_id}-{track_id[:NAME_MOST]}")
     path, number = folder / f"{name}.ogg", 2
     while path.exists():
@@ -320,6 +322,10 @@ def parse(arguments: Sequence[str]) -> Options:
     given = Options(**vars(parser.parse_args(arguments)))
     if len(set(given.sessions)) != 1 and not _is_folder(given.output):
         parser.error("one file holds one session: name exactly one, or write to a folder (-o DIR/)")
+    if not (_is_folder(given.output) or Path(given.output).parent.is_dir()):
+        parser.error(f"there is no folder {Path(given.output).parent}")
+    if len(os.fsencode(given.socket)) > SOCKET_PATH_MOST:
+        parser.error(f"a Unix socket's path holds at most {SOCKET_PATH_MOST} bytes: {given.socket}")
     if given.output == "-" and os.isatty(1):
         parser.error("standard output is a terminal: lead it into a file or a player")
     return given
@@ -336,15 +342,17 @@ def _is_folder(output: str) -> bool:
     return output.endswith("/") or Path(output).is_dir()
 
 
-def open_output(output: str) -> Callable[[str, str], Path | BinaryIO]:
-    """Where a session's track goes. A single file is opened, or a folder made, at once; raises `OSError`."""
+def place_in(output: str) -> Callable[[str, str], Path | BinaryIO]:
+    """Where a session's track goes. Nothing is made or replaced before the first packet is there to be written."""
     if _is_folder(output):
-        folder = Path(output)
-        folder.mkdir(parents=True, exist_ok=True)
-        return lambda session_id, track_id: track_path(folder, session_id, track_id)
-    # A file of its own, since `sys.stdout` would try a failed write again at exit, and complain.
-    file: BinaryIO = open(1, "wb", closefd=False) if output == "-" else Path(output).open("wb")  # noqa: SIM115
-    return lambda session_id, track_id: file
+        return lambda session_id, track_id: track_path(Path(output), session_id, track_id)
+
+    @cache
+    def file() -> BinaryIO:
+        # Standard output as a file of our own: `sys.stdout` would try a failed write again at exit, and complain.
+        return open(1, "wb", closefd=False) if output == "-" else Path(output).open("wb")
+
+    return lambda session_id, track_id: file()
 
 
 def warn(message: str) -> None:
@@ -364,18 +372,15 @@ def stop_at_signal(reactor: Any, stop: Callable[[], None]) -> None:
 
 async def run(reactor: Any, options: Options) -> None:
     """Listens until it is over; `SystemExit` where that was no success."""
-    try:
-        place = open_output(options.output)
-    except OSError as error:
-        raise SystemExit(_failed(f"cannot write: {error}")) from None
     tell = (lambda message: None) if options.quiet else warn
-    recordings = Recordings(options.sessions, options.follow, place, tell, warn)
+    recordings = Recordings(options.sessions, options.follow, place_in(options.output), tell, warn)
     listener = Listener(recordings.packet, recordings.event, recordings.lost)
     reactor.callWhenRunning(stop_at_signal, reactor, recordings.finish)
     try:
         await connectProtocol(UNIXClientEndpoint(reactor, str(options.socket)), listener)
     except (ConnectError, OSError) as error:
-        raise SystemExit(_failed(f"no daemon at {options.socket}: {error}")) from None
+        warn(f"no daemon at {options.socket}: {error}")
+        raise SystemExit(1) from None
     for name in options.sessions:
         listener.subscribe(name)
     listener.hello(f"audiosvc.listen/{__version__}")
@@ -383,11 +388,6 @@ async def run(reactor: Any, options: Options) -> None:
     listener.close()
     if status:
         raise SystemExit(status)
-
-
-def _failed(message: str) -> int:
-    warn(message)
-    return 1
 
 
 def main() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+SOCKET_PATH_MOST = 107
+"""Bytes of a Unix socket's path on Linux (`sun_path`, without its final NUL)."""
+
 _NAME = Path("audiosvc", "audio.sock")
 
 

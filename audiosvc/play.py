@@ -30,6 +30,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseFailed
 
+from audiosvc.codec.ogg import MalformedPacket
 from audiosvc.codec.opus import Decoder, opuslib
 from audiosvc.codec.pcm import level
 from audiosvc.listen import Listener, Recorder
@@ -180,7 +181,7 @@ class Reception:
         if recorder := self._recorders.get(session_id):
             try:
                 recorder.packet(payload)
-            except OSError as error:
+            except (OSError, MalformedPacket) as error:
                 del self._recorders[session_id]
                 self.leave(Failure(_cannot_record(error)))
 
@@ -223,7 +224,7 @@ class Reception:
             self._waiting.callback(None)
 
 
-def _cannot_record(error: OSError) -> PlayFailed:
+def _cannot_record(error: Exception) -> PlayFailed:
     return PlayFailed(f"cannot record: {error}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import deque
 from typing import Any
@@ -45,12 +46,15 @@ class Daemon(ProcessProtocol):
     def start(self, *options: str) -> None:
         # By module, not by the script `twistd`, which need not be on the path nor belong to this interpreter.
         argv = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", "audiosvc"]
-        self._reactor.spawnProcess(self, sys.executable, [*argv, *options], env=None)
+        # Nobody could hand our requests a token that the caller's own daemon asks for.
+        environment = {name: value for name, value in os.environ.items() if name != "AUDIOSVC_TOKEN_FILE"}
+        self._reactor.spawnProcess(self, sys.executable, [*argv, *options], env=environment)
 
     async def stop(self) -> None:
         """Asks it to end, makes it end after `TERM_MOST` seconds; returns when it is reaped."""
-        if self.ended or self.transport is None:
+        if self.ended:
             return
+        assert self.transport is not None, "not started"
         self.transport.signalProcess("TERM")
         kill = self._reactor.callLater(TERM_MOST, self.transport.signalProcess, "KILL")
         await self._gone
@@ -65,6 +69,7 @@ class Daemon(ProcessProtocol):
     errReceived = outReceived
 
     def processEnded(self, reason: Failure) -> None:
+        self.outReceived(b"\n")
         self.ended = True
         self._gone.callback(None)
 

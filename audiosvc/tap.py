@@ -72,7 +72,7 @@ class Options(usage.Options):
     synopsis = "[options]"
     longdesc = "Plays audio for many listeners at once and hands it to local clients as tagged 20 ms Opus packets."
 
-    optParameters = [
+    optParameters: list[list[Any]] = [
         ["api", "a", "tcp:8180:interface=127.0.0.1", "Where the HTTP API listens, as an endpoint."],
         ["socket", "s", None, "The Unix socket that packets and events go out on."],
         ["media-root", "m", None, "Allow files below this folder to be played."],
@@ -189,7 +189,7 @@ class AudioService(Service):
         except SocketPlaceError as error:
             raise SystemExit(f"audiosvc: {error}") from error
         self._encoders.start()
-        self._listen(f"unix:{endpoints.quoteStringArgument(str(self._place.path))}:mode=600", self._delivery)
+        self._listen(f"unix:{endpoints.quoteStringArgument(str(self._place.path))}:mode=600:lockfile=0", self._delivery)
         self._listen(self._api_endpoint, self._site)
 
     def stopService(self) -> Deferred[None]:
@@ -198,7 +198,8 @@ class AudioService(Service):
         stopped = [maybeDeferred(port.stopListening) for port in self._ports]
         self._registry.shut_down()
         self._hub.stop()
-        gone = DeferredList([*stopped, self._spawner.stop(), self._delivery.close()])
+        waits: list[Deferred[Any]] = [*stopped, self._spawner.stop(), self._delivery.close()]
+        gone: Deferred[Any] = DeferredList(waits)
         gone.addTimeout(SHUTDOWN_SECONDS, self._reactor)
 
         def finish(result: object) -> None:

@@ -212,9 +212,10 @@ def sentence(track: Track, now: float) -> str:
     packets, kilobits = track.arrivals.rates(now)
     place = f"{clock(track.position)}/{clock(track.duration)}"
     level = "silent" if track.level is None or track.level < QUIETEST else f"level {track.level:.0f} dB"
+    gap = f"largest gap {track.arrivals.largest_gap * 1000:.0f} ms"
     return printable(
         f"{track.session_id} {track.state}: {track.failure or track.title}, {place}, "
-        f"{packets:.0f} packets/s, {kilobits:.0f} kbit/s, {level}, largest gap {track.arrivals.largest_gap * 1000:.0f} ms"
+        f"{packets:.0f} packets/s, {kilobits:.0f} kbit/s, {level}, {gap}"
     )
 
 

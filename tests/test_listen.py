@@ -319,12 +319,13 @@ class OptionsTests(SynchronousTestCase):
         self.assertIn("1 to 36 characters", self.refused("gu/ild", "-o", "x"))
         self.assertIn("name exactly one", self.refused("-o", "x.ogg"))
         self.assertIn("name exactly one", self.refused("a", "b", "-o", "-"))
+        self.assertIn("no folder nowhere", self.refused("a", "-o", "nowhere/x.ogg"))
+        self.assertIn("at most 107 bytes", self.refused("a", "-o", "x", "--socket", "/" + "ö" * 54))
         self.assertIn("is a terminal", self.refused("a", "-o", "-"))
         self.assertIn("--output", self.refused("a"))
 
     def test_a_track_gets_a_file_of_its_own_whatever_it_is_called(self) -> None:
         folder = Path(self.mktemp())
-        folder.mkdir()
         found = track_path(folder, "user:..", "../" + "x" * 100)
         self.assertEqual((found.parent, found.name), (folder, "user___-___" + "x" * 61 + ".ogg"))
         for name in ("a-t.ogg", "a-t-2.ogg", "a-t-3.ogg"):

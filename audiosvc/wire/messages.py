@@ -145,7 +145,7 @@ class UnknownEvent(msgspec.Struct, frozen=True):
 # --- client to daemon ---------------------------------------------------------------------------------------
 
 
-class Held(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Held(msgspec.Struct, frozen=True):
     """What a returning client holds of a session: the first `packets` packets of the track `track_id`."""
 
     packets: Count

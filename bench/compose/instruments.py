@@ -24,20 +24,21 @@ def string(freq: float, force: float, rate: int, seconds: float) -> Sound:
     rng = np.random.default_rng(round(freq * 10))
     n = round(seconds * rate)
     out = np.zeros((n, 2))
-    base = 14 * (130 / freq) ** 0.55
+    base = 12 * (130 / freq) ** 0.55
     for k in range(1, 48):
         partial = k * freq * np.sqrt(1 + 9e-5 * k * k)
         if partial > min(12000, 0.45 * rate):
             break
         level = np.sin(np.pi * k * 0.23) / k**0.6 * np.exp(-partial / (1300 + 4500 * force))
-        t60 = base / (1 + 0.22 * (k - 1) + (partial / 4000) ** 2)
-        for plane, (share, cents, longer) in enumerate(((0.75, 0.0, 1.0), (0.3, 0.9, 1.6))):
+        phase = rng.uniform(0, 2 * np.pi)
+        t60 = base / (1 + 0.25 * (k - 1) + (partial / 4000) ** 2)
+        for plane, (share, cents, longer) in enumerate(((0.85, 0.0, 0.4), (0.42, 0.9, 1.6))):
             freq_here = partial * 2 ** (cents / 1200)
-            sound = mode(n, rate, freq_here, level * share, t60 * longer, rng.uniform(0, 2 * np.pi))
-            place(out, sound, 0, pan=(-0.25, 0.35)[plane])
+            sound = mode(n, rate, freq_here, level * share, t60 * longer, phase + 1.5 * plane)
+            place(out, sound, 0, pan=(-0.2, 0.4)[plane])
     finger = rng.standard_normal(n) * np.exp(-np.arange(n) / (0.007 * rate))
-    place(out, tone_filter(finger, rate, "bandpass", [700, 3500], 1), 0, gain=0.05 * force)
-    early = out[: round(0.6 * rate)]
+    place(out, tone_filter(finger, rate, "bandpass", [700, 3500], 1), 0, gain=0.12 * force)
+    early = out[: round(0.4 * rate)]
     return fade(out / np.sqrt((early**2).mean()) * 0.1 * (freq / 220) ** 0.25, rate, 0.0025, 0.3)
 
 

@@ -59,7 +59,13 @@ DRUMS = [  # from bar, to bar, kick, snare, closed hat, open hat
     (28, 36, KICK, BACKBEAT, BUSY, "..x...x...x...x."),
     (36, 38, HALF, LATE, HATS, "................"),
 ]
-FILLS = {7: "........ooxxxxXX", 15: "..........x.x.XX", 23: "........xxx.xx.X", 27: "ooooooooxxxxXXXX", 35: "........x.x.xXxX"}
+FILLS = {
+    7: "........ooxxxxXX",
+    15: "..........x.x.XX",
+    23: "........xxx.xx.X",
+    27: "ooooooooxxxxXXXX",
+    35: "........x.x.xXxX",
+}
 CRASHES = (4, 8, 16, 28, 36, 38)
 
 
@@ -163,7 +169,9 @@ def sub(note: int, seconds: float, release: float = 0.12) -> Sound:
 def arpeggio() -> Sound:
     """Sixteenths up and down the chord, left and right in turn."""
     bus = silence()
-    loud = partial(np.interp, xp=[0, 4, 8, 9, 24, 25, 27.9, 28, 36, 40], fp=[0.8, 0.8, 0.6, 0.4, 0.45, 0.35, 0.9, 0.5, 0.6, 0.3])
+    loud = partial(
+        np.interp, xp=[0, 4, 8, 9, 24, 25, 27.9, 28, 36, 40], fp=[0.8, 0.8, 0.6, 0.4, 0.45, 0.35, 0.9, 0.5, 0.6, 0.3]
+    )
     rng = np.random.default_rng(4)
     for bar, name in enumerate(HARMONY):
         chord = keys(CHORDS[name][1])
@@ -172,7 +180,13 @@ def arpeggio() -> Sound:
             note = ladder[(0, 2, 1, 3, 2, 4, 3, 5, 4, 3, 5, 2, 3, 1, 2, 0)[step]]
             peak = float(np.interp(bar, [0, 8, 24, 25, 27, 28, 36, 39], [1200, 4200, 3500, 800, 4000, 3800, 3000, 900]))
             force = loud(bar + step / 16) * (1.0 if step % 4 == 0 else 0.72) * rng.uniform(0.9, 1.05)
-            place(bus, pluck(hz(note), RATE, 0.28, round(peak, -2), 1.6), sample(4 * bar + step / 4), 0.42 * force, (-0.7, 0.7)[step % 2])
+            place(
+                bus,
+                pluck(hz(note), RATE, 0.28, round(peak, -2), 1.6),
+                sample(4 * bar + step / 4),
+                0.42 * force,
+                (-0.7, 0.7)[step % 2],
+            )
     return bus + 0.8 * ping_pong(bus, RATE, 0.75 * BEAT, 0.5)
 
 

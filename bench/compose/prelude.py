@@ -44,7 +44,7 @@ def render() -> Sound:
     def play(at: float, key: int, force: float, until: float, damp: float = 0.45) -> None:
         layer = float(np.ceil(force * 5) / 5)
         sound = string(hz(key), layer, RATE, 9.0 if until - at > 4 else 3.7)[: round((until - at + damp) * RATE)]
-        pan = np.interp(key, [36, 55, 76], [-0.35, 0.0, 0.5])
+        pan = np.interp(key, [36, 60, 81], [-0.4, 0.0, 0.4])
         sides = np.array([1 - pan, 1 + pan]) / np.sqrt(1 + pan * pan)
         place(dry, fade(sound, RATE, 0, damp) * sides, round(at * RATE), gain=0.25 + 0.75 * force)
 
@@ -67,7 +67,7 @@ def render() -> Sound:
     for index, key in enumerate(keys(LAST)):
         play(now + 0.16 * index, key, 0.72 - 0.05 * index, now + 8.6)
 
-    body = 0.85 * dry + 0.12 * convolve(dry, harp_body(RATE))
+    body = 0.9 * dry + 0.05 * convolve(dry, harp_body(RATE))
     hall = convolve(tone_filter(body, RATE, "highpass", 120), room(RATE, 2.4, 0.4, seed=21))
-    whole = tone_filter(body + 0.3 * hall, RATE, "highpass", 35)
+    whole = tone_filter(body + 0.22 * hall, RATE, "highpass", 35)
     return fade(whole[: round((now + 8) * RATE)], RATE, 0.0, 3.0)

@@ -130,7 +130,7 @@ class MuxerTests(SynchronousTestCase):
 class RoundTripTests(SynchronousTestCase):
     @settings(deadline=None)
     @given(
-        st.lists(st.binary(max_size=1300).map(lambda tail: STEREO_20_MS + tail), min_size=1, max_size=12),
+        st.lists(st.binary(max_size=600).map(lambda tail: STEREO_20_MS + tail), min_size=1, max_size=8),
         st.lists(st.integers(min_value=0, max_value=20_000), max_size=20),
     )
     def test_what_the_muxer_wrote_is_read_at_any_split(self, packets: list[bytes], cuts: list[int]) -> None:

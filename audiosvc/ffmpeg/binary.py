@@ -1,0 +1,39 @@
+"""Which FFmpeg is run: the one named, else the one in imageio-ffmpeg's wheel, else the one on PATH."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib.resources import files
+from pathlib import Path
+
+
+def find_ffmpeg(path: str | None = None) -> str:
+    """The executable's absolute path; `ValueError` says what is wrong with `path`, or that there is none."""
+    if path is not None:
+        named = Path(path).absolute()
+        if not named.is_file():
+            raise ValueError(f"{path} is not a file")
+        if not os.access(named, os.X_OK):
+            raise ValueError(f"{path} may not be executed")
+        return str(named)
+    found = _in_the_wheel() or shutil.which("ffmpeg")
+    if found is None:
+        raise ValueError("no FFmpeg found: install imageio-ffmpeg or FFmpeg, or name one")
+    return found
+
+
+def _in_the_wheel() -> str | None:
+    """The binary that the wheel carries.
+
+    Looked up by its place: `imageio_ffmpeg.get_ffmpeg_exe` obeys an environment variable first, falls back to whatever
+    else is installed, and runs each candidate to try it.
+    """
+    try:
+        folder = files("imageio_ffmpeg.binaries")
+    except ModuleNotFoundError:
+        return None
+    for entry in folder.iterdir():
+        if entry.name.startswith("ffmpeg-") and os.access(str(entry), os.X_OK):
+            return str(entry)
+    return None

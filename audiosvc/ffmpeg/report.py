@@ -1,0 +1,182 @@
+"""What FFmpeg says on standard error, read: the description of its input, and what went wrong.
+
+Written against the output of `-v level+info` of FFmpeg 5.1 and 9.0. FFmpeg's exit status is no part of this: it is 0
+for a dropped source, a stall and a refusal in mid-track.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+
+from audiosvc.errors import (
+    AudioServiceError,
+    DecoderFailed,
+    NotAudio,
+    SourceNotFound,
+    SourceRefused,
+    SourceTimeout,
+    SourceUnreachable,
+    SpawnFailed,
+    UnsupportedUrl,
+)
+
+LINE_MOST = 1024
+"""Bytes kept of a line."""
+
+TROUBLES_MOST = 64
+"""Warnings and errors kept, the newest."""
+
+TEXT_MOST = 200
+"""Characters of a message or a title that are passed on."""
+
+_LINE = re.compile(r"(?:\[[^\[\]]* @ [^\[\]]*\] ?)*\[(panic|fatal|error|warning|info)\] (.*)")
+_DURATION = re.compile(r"  Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
+_STREAM = re.compile(r" +Stream #0:\d+\S*: (\w+): (\w+)")
+_TAG = re.compile(r" {4,}(\S[^:]*?) *: (.*)")
+_TITLES = ("title", "streamtitle", "icy-name")
+_ARTISTS = ("artist", "album_artist", "performer")
+
+_NOISE = re.compile(
+    r"Codec \(\S*\) not on whitelist"  # a cover or a video track, left alone on purpose
+    r"|At least one output file must be specified"  # a probe has none
+    r"|Error opening (?:in|out)put files?\b|Error parsing options for output file|Failed to set value '0:a:0'"
+)
+
+_DIAGNOSES: tuple[tuple[re.Pattern[str], type[AudioServiceError], str | None], ...] = tuple(
+    (re.compile(pattern), error, message)
+    for pattern, error, message in (
+        (r"(?:HTTP error|Server returned) (404|410)\b", SourceNotFound, "the source's server answered {}: not there"),
+        (r"(?:HTTP error|Server returned) (\d{3})\b", SourceRefused, "the source's server answered {}"),
+        (r"Protocol '\S*' not on whitelist", UnsupportedUrl, "the source leads to a kind of URL that is not played"),
+        (r"Format not on whitelist", NotAudio, "the source is of a kind that is not played"),
+        (r"matches no streams", NotAudio, "the source holds no audio"),
+        (r"[Dd]ecoder.* (?:not )?found for|Error while opening decoder", NotAudio, None),
+        (r"Invalid data found|two consecutive MPEG audio frames|Failed to read frame size", NotAudio, None),
+        (r"No such file or directory", SourceNotFound, None),
+        (r"Permission denied", SourceRefused, "the file may not be read"),
+        (r"timed out", SourceTimeout, None),
+        (r"certificate", SourceUnreachable, "the certificate of the source's server cannot be verified"),
+        (r"SSL routines|handshake|\bTLS\b", SourceUnreachable, "no secure connection to the source's server"),
+        (r"Failed to resolve hostname", SourceUnreachable, "the source's host name is not known"),
+        (r"Connection refused", SourceUnreachable, "the source's server refused the connection"),
+        (r"No route to host|Network is unreachable|Connection reset|Broken pipe", SourceUnreachable, None),
+    )
+)
+"""First match decides, newest line first."""
+
+_BROKEN = re.compile(
+    r"Stream ends prematurely|File ended prematurely|Error during demuxing|partial file|timed out|Connection reset"
+    r"|Will reconnect|HTTP error [45]|IO error|Error in the pull function|corrupt input packet"
+    r"|filesize and duration do not match"
+)
+
+_URL = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^\s/@'\"]*@)?([^\s?#'\"]*)(?:[?#][^\s'\"]*)?", re.IGNORECASE)
+_INPUT_NAMED = re.compile(r"^(?:file|https?):.*: ")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+
+class Report:
+    """Fed the bytes of standard error in any split, keeps at most 64 KiB of them.
+
+    `duration` is in seconds, None where FFmpeg does not know it. `codec` is the name of the first audio stream's,
+    None if there is no such stream. `broken` says that the source broke off at least once; it may have been resumed.
+    """
+
+    def __init__(self) -> None:
+        self.opened = False
+        self.duration: float | None = None
+        self.codec: str | None = None
+        self.broken = False
+        self._rest = b""
+        self._tags: dict[str, str] = {}
+        self._tagging = False
+        self._described = False
+        self._spoken = False
+        self._failure: str | None = None
+        self._troubles: deque[str] = deque(maxlen=TROUBLES_MOST)
+
+    @property
+    def title(self) -> str | None:
+        return self._tag(_TITLES)
+
+    @property
+    def artist(self) -> str | None:
+        return self._tag(_ARTISTS)
+
+    @property
+    def failed(self) -> bool:
+        """Whether FFmpeg spoke of an error, which may be one it got over."""
+        return self._failure is not None
+
+    def feed(self, data: bytes) -> None:
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()[:LINE_MOST]
+        for line in lines:
+            self._read(line[:LINE_MOST].decode("utf-8", "replace"))
+
+    def error(self) -> AudioServiceError:
+        """Why FFmpeg failed, given that it did."""
+        if self._failure is not None and not self._spoken:
+            return SpawnFailed()
+        for line in reversed(self._troubles):
+            for pattern, error, message in _DIAGNOSES:
+                if match := pattern.search(line):
+                    return error(message and message.format(*match.groups()))
+        if self.opened and self.codec is None:
+            return NotAudio("the source holds no audio")
+        return DecoderFailed(_shown(f"FFmpeg: {_named(self._failure)}") if self._failure else None)
+
+    def _read(self, line: str) -> None:
+        match = _LINE.match(line)
+        if match is None:
+            # The second line of a message; or what the loader says where FFmpeg itself did not start.
+            if not self._spoken and line.strip():
+                self._failure = line
+            return
+        if not self._spoken:
+            self._spoken, self._failure = True, None
+        level, text = match.groups()
+        if level == "info":
+            self._describe(text)
+        elif not _NOISE.search(text):
+            self._troubles.append(text)
+            self.broken = self.broken or _BROKEN.search(text) is not None
+            if level != "warning":
+                self._failure = text
+
+    def _describe(self, text: str) -> None:
+        """The container, its tags, its duration, then the streams and theirs; only the first of audio counts."""
+        if text.startswith("Input #0, "):
+            self.opened = self._tagging = True
+        elif not self.opened or self._described:
+            return
+        elif text.startswith(("Stream mapping:", "Output #0")):
+            self._described = True
+        elif stream := _STREAM.match(text):
+            kind, codec = stream.groups()
+            self._tagging = kind == "Audio" and self.codec is None
+            if self._tagging:
+                self.codec = codec
+        elif duration := _DURATION.match(text):
+            hours, minutes, seconds = duration.groups()
+            self.duration = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        elif text.startswith(("  Chapters:", "  Program ", "  Stream group ")):
+            self._tagging = False
+        elif self._tagging and (tag := _TAG.match(text)):
+            name, value = tag[1].lower(), _shown(tag[2])
+            if name in (*_TITLES, *_ARTISTS) and value:
+                self._tags.setdefault(name, value)
+
+    def _tag(self, names: tuple[str, ...]) -> str | None:
+        return next((self._tags[name] for name in names if name in self._tags), None)
+
+
+def _named(line: str) -> str:
+    """`line` without the name of the input, and without what may be secret in a URL."""
+    return _URL.sub(r"\1\2", _INPUT_NAMED.sub("", line))
+
+
+def _shown(text: str) -> str:
+    """Fit to be shown: no control characters, not long."""
+    return _CONTROL.sub(" ", text).strip()[:TEXT_MOST]

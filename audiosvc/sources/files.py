@@ -1,0 +1,102 @@
+"""Files below the media root, as paths or `file:` URLs; nothing outside it, whatever links lead there."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+from urllib.parse import unquote
+
+from audiosvc.errors import FilesRefused, SourceNotFound, UnsupportedUrl
+from audiosvc.sources.model import File, Source
+
+LISTED_MOST = 500
+"""Entries of a folder that a playlist of it holds at most."""
+
+AUDIO_SUFFIXES = frozenset(
+    ".aac .ac3 .aif .aiff .amr .ape .au .caf .dts .eac3 .flac .m4a .m4b .mka .mp1 .mp2 .mp3 .mpc .oga .ogg .opus"
+    " .tak .tta .w64 .wav .weba .wma .wv".split()
+)
+"""Names that a playlist of a folder takes for audio. Played by itself, a file may have any name."""
+
+_HALF_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+class MediaRoot:
+    """The folder whose files are played; None refuses every file. The folder's own path may be a link."""
+
+    def __init__(self, root: Path | None) -> None:
+        self._root = None if root is None else os.path.realpath(root)
+
+    def locate(self, url: str) -> Path:
+        """The path that `url` leads to, below the root with every link followed; whether it is there is not asked.
+
+        Raises `FilesRefused` where it leads out, or there is no root, and `UnsupportedUrl` where it is no path.
+        """
+        path = _path(url)
+        if self._root is None:
+            raise FilesRefused("files are not played here: no --media-root was given")
+        real = os.path.realpath(os.path.join(self._root, path))  # noqa: PTH118: Path would swallow what is odd in it
+        if os.path.commonpath((self._root, real)) != self._root:
+            raise FilesRefused()
+        return Path(real)
+
+    def find(self, url: str) -> Source:
+        """The file that `url` names; raises `SourceNotFound`, and `FilesRefused` for what is not a regular file."""
+        path = self.locate(url)
+        if not stat.S_ISREG(_mode(path)):
+            raise FilesRefused("only regular files are played")
+        return Source(url, File(path), title=_title(url))
+
+    def list(self, url: str) -> list[Source]:
+        """The audio files of the folder that `url` names, sorted, at most `LISTED_MOST`; of a file, that file."""
+        folder = self.locate(url)
+        if not stat.S_ISDIR(_mode(folder)):
+            return [self.find(url)]
+        names = sorted(name for name in os.listdir(folder) if _is_audio(name))  # noqa: PTH208: names are what is wanted
+        found = []
+        for name in names:
+            path = folder / name
+            if not path.is_symlink() and path.is_file():
+                found.append(Source(str(path), File(path), title=_title(name)))
+            if len(found) == LISTED_MOST:
+                break
+        return found
+
+
+def _path(url: str) -> str:
+    """The path in `url`: itself, or what a `file:` URL says, percent-decoded once."""
+    if not url.lower().startswith("file:"):
+        return url
+    rest = url[len("file:") :]
+    for prefix in ("//localhost/", "///", "/"):
+        if rest.lower().startswith(prefix):
+            rest = rest[len(prefix) - 1 :]
+            break
+    else:
+        raise UnsupportedUrl("a file: URL holds an absolute path and no host")
+    if rest.startswith("//") or "?" in rest or "#" in rest or _HALF_ESCAPE.search(rest):
+        raise UnsupportedUrl("a file: URL holds an absolute path, its special characters percent-encoded")
+    try:
+        path = unquote(rest, errors="strict")
+    except UnicodeDecodeError:
+        raise UnsupportedUrl("a file: URL is UTF-8, percent-encoded") from None
+    if not path.isprintable():
+        raise UnsupportedUrl("a path holds no control characters")
+    return path
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except OSError:
+        raise SourceNotFound("there is no such file") from None
+
+
+def _is_audio(name: str) -> bool:
+    return Path(name).suffix.lower() in AUDIO_SUFFIXES and name.isprintable()
+
+
+def _title(url: str) -> str:
+    return Path(_path(url)).stem

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+from twisted.trial.unittest import SynchronousTestCase
+
+from audiosvc.api.metrics import Metrics, Traffic
+from tests.api.support import VITALS
+
+
+class Scraped(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.traffic = Traffic(connections=1, connections_refused=2, connections_timed_out=3)
+        self.traffic.answers.update({200: 10, 401: 4})
+        self.traffic.problems["unauthorized"] = 4
+        self.metrics = Metrics(lambda: VITALS, self.traffic)
+
+    def samples(self) -> dict[tuple[str, ...], float]:
+        _, page = self.metrics.page("")
+        return {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in parse_text(page.decode())
+            for sample in family.samples
+            if sample.name.startswith("audiosvc_")
+        }
+
+    def test_every_vital_is_there_once_under_a_name_with_its_unit(self) -> None:
+        self.assertEqual(
+            self.samples(),
+            {
+                ("audiosvc_build_info", "1.2.3"): 1,
+                ("audiosvc_status", "ok"): 1,
+                ("audiosvc_uptime_seconds",): 12.5,
+                ("audiosvc_sessions", "streaming"): 2,
+                ("audiosvc_sessions", "paused"): 0,
+                ("audiosvc_plays_total",): 7,
+                ("audiosvc_ends_total", "finished", ""): 3,
+                ("audiosvc_ends_total", "stopped", "replaced"): 1,
+                ("audiosvc_ends_total", "error", "not_audio"): 2,
+                ("audiosvc_children",): 2,
+                ("audiosvc_spawns_total",): 9,
+                ("audiosvc_encoder_threads",): 2,
+                ("audiosvc_encoder_load_ratio",): 0.25,
+                ("audiosvc_encoder_jobs_waiting",): 1,
+                ("audiosvc_encoder_frames_total",): 5_000,
+                ("audiosvc_pacer_ticks_total",): 600,
+                ("audiosvc_pacer_largest_gap_seconds",): 0.0215,
+                ("audiosvc_pacer_skipped_ticks_total",): 4,
+                ("audiosvc_delivery_connections",): 1,
+                ("audiosvc_delivery_packets_total",): 500,
+                ("audiosvc_delivery_bytes_total",): 80_000,
+                ("audiosvc_delivery_underruns_total",): 3,
+                ("audiosvc_delivery_events_dropped_total",): 5,
+                ("audiosvc_delivery_lines_refused_total",): 6,
+                ("audiosvc_delivery_resent_packets_total",): 8,
+                ("audiosvc_http_answers_total", "200"): 10,
+                ("audiosvc_http_answers_total", "401"): 4,
+                ("audiosvc_http_problems_total", "unauthorized"): 4,
+                ("audiosvc_http_connections",): 1,
+                ("audiosvc_http_connections_refused_total",): 2,
+                ("audiosvc_http_connections_timed_out_total",): 3,
+            },
+        )
+
+    def test_a_second_scrape_counts_nothing_twice(self) -> None:
+        self.assertEqual(self.samples(), self.samples())
+
+    def test_the_process_and_its_python_are_there(self) -> None:
+        _, page = self.metrics.page("")
+        self.assertIn(b"process_resident_memory_bytes ", page)
+        self.assertIn(b"python_info{", page)
+
+    def test_a_scraper_gets_the_format_it_takes(self) -> None:
+        content_type, _ = self.metrics.page("*/*")
+        self.assertTrue(content_type.startswith("text/plain; version="))
+        content_type, page = self.metrics.page("application/openmetrics-text; version=1.0.0")
+        self.assertTrue(content_type.startswith("application/openmetrics-text"))
+        self.assertIn("audiosvc_plays", [family.name for family in parse_openmetrics(page.decode())])

@@ -88,6 +88,10 @@ class TooManySessions(AudioServiceError):
     code, status, default = "too_many_sessions", 503, "as many sessions play as --max-sessions allows"
 
 
+class TooManyLookups(AudioServiceError):
+    code, status, default = "too_many_lookups", 503, "too many sources are being looked up, try again"
+
+
 class ShuttingDown(AudioServiceError):
     code, status, default = "shutting_down", 503, "the daemon is shutting down"
 

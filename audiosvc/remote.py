@@ -26,6 +26,9 @@ ANSWER_MOST = 10.0
 TERM_MOST = 6.0
 """Seconds after SIGTERM until SIGKILL; the daemon needs at most 5."""
 
+RUN_TWISTD = "import os; os.setpgrp(); from twisted.scripts.twistd import run; run()"
+"""In a process group of its own: Ctrl-C is for the program that started it, which then ends it in order."""
+
 LOG_LINES, LOG_LINE_MOST = 20, 500
 
 
@@ -45,7 +48,7 @@ class Daemon(ProcessProtocol):
 
     def start(self, *options: str) -> None:
         # By module, not by the script `twistd`, which need not be on the path nor belong to this interpreter.
-        argv = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", "audiosvc"]
+        argv = [sys.executable, "-c", RUN_TWISTD, "-n", "--pidfile=", "audiosvc"]
         # Nobody could hand our requests a token that the caller's own daemon asks for.
         environment = {name: value for name, value in os.environ.items() if name != "AUDIOSVC_TOKEN_FILE"}
         self._reactor.spawnProcess(self, sys.executable, [*argv, *options], env=environment)

@@ -88,7 +88,7 @@ class Options(usage.Options):
     ]
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._environ = environ
         self.token: bytes | None = None
 
@@ -99,7 +99,7 @@ class Options(usage.Options):
             value = self._environ.get(ENVIRONMENT_PREFIX + name.upper().replace("-", "_"))
             if value:
                 given += [f"--{name}", value]
-        super().parseOptions(given + list(options or ()))
+        super().parseOptions(given + list(options or ()))  # type: ignore[no-untyped-call]
 
     def postOptions(self) -> None:
         self["socket"] = Path(self["socket"] or default_socket(self._environ, os.getuid())).absolute()
@@ -170,7 +170,7 @@ class AudioService(Service):
         self._encoders = EncoderPool(reactor, options["encoder-threads"])
         self._hub = Hub(reactor, options["consumer-timeout"])
         self._delivery = DeliveryFactory(reactor, self._hub)
-        resolver = Resolver(options["media-root"], options["ffmpeg"], reactor)
+        resolver = Resolver(options["media-root"], options["ffmpeg"], self._spawner, reactor)
         workshop = Workshop(
             reactor, self._spawner, self._encoders, options["ffmpeg"], complexity=options["opus-complexity"]
         )
@@ -183,7 +183,7 @@ class AudioService(Service):
         self._ports: list[IListeningPort] = []
 
     def startService(self) -> None:
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         try:
             self._place.claim()
         except SocketPlaceError as error:
@@ -194,7 +194,7 @@ class AudioService(Service):
 
     def stopService(self) -> Deferred[None]:
         """Tell every session, let every client read that, reap every child, and give the socket's place back."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         stopped = [maybeDeferred(port.stopListening) for port in self._ports]
         self._registry.shut_down()
         self._hub.stop()

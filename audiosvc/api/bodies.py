@@ -219,6 +219,6 @@ def _readable(error: msgspec.ValidationError) -> str:
     """ "Expected `float` <= 2.0 - at `$.volume`" becomes "volume: expected float <= 2.0"."""
     misfit = _MISFIT.fullmatch(str(error))
     assert misfit is not None
-    what = misfit["what"].removeprefix("Object ").replace("`", "")
+    what = misfit["what"].removeprefix("Object ").replace("`", "").replace(" | ", " or ")
     what = what[:1].lower() + what[1:MESSAGE_MOST]
     return f"{misfit['field']}: {what}" if misfit["field"] else what

@@ -70,6 +70,7 @@ _LOOK: Errors = (
     errors.SourceUnreachable,
     errors.SourceTimeout,
     errors.DecoderFailed,
+    errors.TooManyLookups,
     errors.SpawnFailed,
 )
 _PLAY: Errors = (*_BODY, *_URL, errors.PositionOutOfRange, errors.TooManySessions, errors.ShuttingDown)

@@ -104,7 +104,6 @@ class Routes:
     @app.route("/metadata", methods=["GET"])
     async def metadata(self, request: IRequest) -> bytes:
         url = bodies.decode_query(_query(request), bodies.UrlQuery).url
-        self._sources.check(url)
         return _reply(request, bodies.description(await self._sources.describe(url)))
 
     @app.route("/playlist", methods=["GET"])

@@ -18,9 +18,6 @@ COMPLEXITY_MOST = 10
 FRAMES_AT_ONCE = 16
 """Frames one call into the encoder may bring; a longer piece is taken in several."""
 
-PRE_SKIP = 312
-"""Samples the encoder delays the sound by (its look-ahead at 48 kHz), for OpusHead."""
-
 
 def _bundled_libopus() -> str | None:
     spec = importlib.util.find_spec("opuslib_next")

@@ -56,8 +56,8 @@ _PROTOCOLS = "http,https,tcp,tls,crypto,httpproxy"
 def decode_argv(ffmpeg: str, source: Source, position: float = 0.0, duration: float | None = None) -> list[str]:
     """Decode `source` from `position` on to s16le 48 kHz stereo on standard output.
 
-    Seconds, both; `duration` None is to the end, and less than a frame is a frame. What FFmpeg says, with its level
-    before each line, goes to standard error (`report` reads it). Raises `UnsupportedUrl` for headers that cannot be sent.
+    Seconds, both; `duration` None is to the end, and less than a frame is a frame. What FFmpeg says, each line with its
+    level, goes to standard error for `report` to read. Raises `UnsupportedUrl` for headers that cannot be sent.
     """
     media = source.media
     if isinstance(media, Tone):
@@ -118,14 +118,12 @@ def _http(media: Http) -> list[str]:
 
     Not `-reconnect_streamed`: where a server ignores Range, FFmpeg would begin the media anew in mid-track, again and
     again. `+fastseek` jumps within an MP3 by its bit rate, where to seek exactly is to fetch all that lies before; of a
-    file that costs little, so files are sought in exactly. `-tls_verify` is off by default in older FFmpeg, and is
-    refused for an http URL.
+    file that costs little, so files are sought in exactly. Certificates are verified by default, which FFmpeg 5 does
+    not; `-tls_verify` would make a redirect from https to http an unknown option.
     """
     argv = ["-protocol_whitelist", _PROTOCOLS, "-format_whitelist", _STREAMED, "-codec_whitelist", _CODECS]
     argv += ["-rw_timeout", str(STALL_SECONDS * 1_000_000)]
     argv += ["-reconnect", "1", "-reconnect_delay_max", str(RECONNECT_SECONDS), "-fflags", "+fastseek"]
-    if media.url.startswith("https:"):
-        argv += ["-tls_verify", "1"]
     headers = _headers(media.headers)
     return [*argv, "-headers", headers] if headers else argv
 

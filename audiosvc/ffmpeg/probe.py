@@ -7,7 +7,7 @@ from dataclasses import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from audiosvc.errors import AudioServiceError, NotAudio, SourceTimeout
+from audiosvc.errors import AudioServiceError, SourceTimeout
 from audiosvc.ffmpeg.command import probe_argv
 from audiosvc.ffmpeg.process import Child, Spawner
 from audiosvc.ffmpeg.report import Report
@@ -30,9 +30,7 @@ def probe(
 class _Probe:
     """One FFmpeg without an output, until it has exited or its time is up."""
 
-    def __init__(
-        self, reactor: IReactorTime, spawner: Spawner, ffmpeg: str, source: Source, timeout: float
-    ) -> None:
+    def __init__(self, reactor: IReactorTime, spawner: Spawner, ffmpeg: str, source: Source, timeout: float) -> None:
         self.answer: Deferred[Source] = Deferred()
         self._source = source
         self._report = Report()

@@ -14,7 +14,6 @@ from twisted.python.failure import Failure
 
 from audiosvc.audio import seconds_of
 from audiosvc.codec.ogg import OggMuxer
-from audiosvc.codec.opus import PRE_SKIP
 from audiosvc.errors import AudioServiceError, DecoderFailed, PositionOutOfRange
 from audiosvc.ffmpeg.report import Report
 from audiosvc.flow.pipeline import Pipeline, Workshop
@@ -289,7 +288,7 @@ class Session:
         assert source is not None
         if self._play.format in ("ogg", "web"):
             serial = int(self.track_id[:8], 16)
-            self._muxer = OggMuxer(serial, pre_skip=PRE_SKIP, title=source.title, artist=source.uploader)
+            self._muxer = OggMuxer(serial, title=source.title, artist=source.uploader)
             self._headers.extend(self._muxer.headers())
         self._announce(
             Ready(

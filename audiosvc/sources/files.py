@@ -5,18 +5,25 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote
 
 from audiosvc.errors import FilesRefused, SourceNotFound, UnsupportedUrl
 from audiosvc.sources.model import File, Source
+from audiosvc.sources.text import is_plain
 
 LISTED_MOST = 500
 """Entries of a folder that a playlist of it holds at most."""
 
 AUDIO_SUFFIXES = frozenset(
-    ".aac .ac3 .aif .aiff .amr .ape .au .caf .dts .eac3 .flac .m4a .m4b .mka .mp1 .mp2 .mp3 .mpc .oga .ogg .opus"
-    " .tak .tta .w64 .wav .weba .wma .wv".split()
+    f".{suffix}"
+    for suffix in (
+        *("aac", "ac3", "aif", "aiff", "amr", "ape", "au", "caf", "dts", "eac3", "flac", "m4a", "m4b", "mka", "mp1"),
+        *("mp2", "mp3", "mpc", "oga", "ogg", "opus", "tak", "tta", "w64", "wav", "weba", "wma", "wv"),
+    )
 )
 """Names that a playlist of a folder takes for audio. Played by itself, a file may have any name."""
 
@@ -37,8 +44,8 @@ class MediaRoot:
         path = _path(url)
         if self._root is None:
             raise FilesRefused("files are not played here: no --media-root was given")
-        real = os.path.realpath(os.path.join(self._root, path))  # noqa: PTH118: Path would swallow what is odd in it
-        if os.path.commonpath((self._root, real)) != self._root:
+        real = os.path.realpath(Path(self._root) / path)
+        if os.path.commonpath((self._root, real)) != self._root or not is_plain(real):
             raise FilesRefused()
         return Path(real)
 
@@ -54,15 +61,16 @@ class MediaRoot:
         folder = self.locate(url)
         if not stat.S_ISDIR(_mode(folder)):
             return [self.find(url)]
-        names = sorted(name for name in os.listdir(folder) if _is_audio(name))  # noqa: PTH208: names are what is wanted
-        found = []
-        for name in names:
-            path = folder / name
-            if not path.is_symlink() and path.is_file():
-                found.append(Source(str(path), File(path), title=_title(name)))
-            if len(found) == LISTED_MOST:
-                break
-        return found
+        try:
+            paths = sorted(path for path in folder.iterdir() if _is_audio(path.name))
+        except OSError:
+            raise SourceNotFound("the folder cannot be read") from None
+        return list(islice(self._playable(paths), LISTED_MOST))
+
+    def _playable(self, paths: Iterable[Path]) -> Iterator[Source]:
+        for path in paths:
+            with suppress(FilesRefused, SourceNotFound):
+                yield self.find(str(path))
 
 
 def _path(url: str) -> str:
@@ -82,7 +90,7 @@ def _path(url: str) -> str:
         path = unquote(rest, errors="strict")
     except UnicodeDecodeError:
         raise UnsupportedUrl("a file: URL is UTF-8, percent-encoded") from None
-    if not path.isprintable():
+    if not is_plain(path):
         raise UnsupportedUrl("a path holds no control characters")
     return path
 
@@ -95,7 +103,7 @@ def _mode(path: Path) -> int:
 
 
 def _is_audio(name: str) -> bool:
-    return Path(name).suffix.lower() in AUDIO_SUFFIXES and name.isprintable()
+    return Path(name).suffix.lower() in AUDIO_SUFFIXES and is_plain(name)
 
 
 def _title(url: str) -> str:

@@ -5,6 +5,7 @@ Whether a URL leads to media is found out by FFmpeg opening it.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import string
 from pathlib import PurePosixPath
@@ -14,8 +15,9 @@ import idna
 
 from audiosvc.errors import UnsupportedUrl
 from audiosvc.sources.model import Http, Source
+from audiosvc.sources.text import is_plain
 
-_HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?|\[[0-9A-Fa-f:.]{2,45}\]", re.ASCII)
+_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
 _KEPT = string.ascii_letters + string.digits + string.punctuation
 
 
@@ -27,8 +29,8 @@ def parse(url: str) -> Source:
     scheme, separator, rest = url.partition("://")
     if scheme.lower() not in ("http", "https") or not separator:
         raise UnsupportedUrl("a media URL begins with http:// or https://")
-    if " " in rest or "\\" in rest:
-        raise UnsupportedUrl("a URL holds no spaces and no backslashes")
+    if not is_plain(rest) or " " in rest or "\\" in rest:
+        raise UnsupportedUrl("a URL holds no spaces, no backslashes and no control characters")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -46,13 +48,15 @@ def parse(url: str) -> Source:
 
 
 def _host(host: str) -> str:
-    """`host` in ASCII, lower case."""
-    if not host.isascii():
-        try:
+    """`host` in ASCII, lower case: a name, an IPv4 address in whatever form, or an IPv6 address in brackets."""
+    try:
+        if host.startswith("[") and host.endswith("]") and "%" not in host:
+            return f"[{ipaddress.IPv6Address(host[1:-1])}]"
+        if not host.isascii():
             host = idna.encode(host, uts46=True).decode("ascii")
-        except idna.IDNAError:
-            raise UnsupportedUrl("the URL's host is malformed") from None
-    if not _HOST.fullmatch(host):
+    except ValueError:
+        raise UnsupportedUrl("the URL's host is malformed") from None
+    if not _HOST_NAME.fullmatch(host):
         raise UnsupportedUrl("the URL's host is malformed")
     return host.lower()
 
@@ -60,4 +64,4 @@ def _host(host: str) -> str:
 def _title(path: str) -> str | None:
     """The last segment of the path without its suffix, if there is one that can be read."""
     name = PurePosixPath(unquote(path)).stem
-    return name if name.isprintable() and name.strip("/") else None
+    return name if name and is_plain(name) else None

@@ -14,7 +14,8 @@ from audiosvc.session.track import URL_MOST
 from audiosvc.sources import http
 from audiosvc.sources.demo import Demos
 from audiosvc.sources.files import MediaRoot
-from audiosvc.sources.model import Source, Tone
+from audiosvc.sources.model import Source
+from audiosvc.sources.text import is_plain
 
 PROBES_MOST = 4
 """Sources looked at by FFmpeg at once."""
@@ -104,7 +105,7 @@ def _kind(url: str) -> str:
     """
     if not url or len(url) > URL_MOST:
         raise UnsupportedUrl(f"a URL is 1 to {URL_MOST} characters long")
-    if not url.isprintable() or url.startswith("-"):
+    if not is_plain(url) or url.startswith("-"):
         raise UnsupportedUrl("a URL holds no control characters and does not begin with a dash")
     scheme, colon, _ = url.partition("/")[0].partition(":")
     if not colon:

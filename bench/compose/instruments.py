@@ -35,7 +35,7 @@ def string(freq: float, force: float, rate: int, seconds: float) -> Sound:
         for plane, (share, cents, longer) in enumerate(((0.85, 0.0, 0.4), (0.42, 0.9, 1.6))):
             freq_here = partial * 2 ** (cents / 1200)
             sound = mode(n, rate, freq_here, level * share, t60 * longer, phase + 1.5 * plane)
-            place(out, sound, 0, pan=(-0.2, 0.4)[plane])
+            place(out, sound, 0, pan=(-0.12, 0.16)[plane])
     finger = rng.standard_normal(n) * np.exp(-np.arange(n) / (0.007 * rate))
     place(out, tone_filter(finger, rate, "bandpass", [700, 3500], 1), 0, gain=0.12 * force)
     early = out[: round(0.4 * rate)]

@@ -24,19 +24,19 @@ CHORDS = {  # bass root, pad voicing
     "Em": ("E2", "G3 B3 D4 F#4"),
     "Am": ("A1", "G3 A3 C4 E4"),
     "G": ("G1", "G3 B3 D4 F#4"),
-    "Bs": ("B1", "F#3 A3 B3 E4"),
     "B": ("B1", "F#3 A3 B3 D#4"),
-    "E": ("E2", "E3 B3 F#4 G4"),
+    "E": ("E2", "G3 B3 E4 F#4"),
 }
-HARMONY = (
-    "C D Bm Em "  # 0 intro
-    "C D Bm Em "  # 4 build
-    "C D Bm Em C D Em Em "  # 8 verse
-    "Am D G C Am Bm C D "  # 16 chorus
-    "C Bm Am B "  # 24 break
-    "C D Bm Em C D Em Em "  # 28 return
-    "C D E E"  # 36 outro
-).split()
+SECTIONS = (
+    "C D Bm Em",  # bar 0, intro
+    "C D Bm Em",  # 4, build
+    "C D Bm Em C D Em Em",  # 8, verse
+    "Am D G C Am Bm C D",  # 16, chorus
+    "C Bm Am B",  # 24, break
+    "C D Bm Em C D Em Em",  # 28, return
+    "C D E E",  # 36, outro
+)
+HARMONY = [chord for section in SECTIONS for chord in section.split()]
 VERSE = """G4/1 B4/.5 D5/1.5 B4/1 | A4/1 F#4/.5 A4/1.5 B4/.5 C5/.5 | D5/1.5 B4/.5 A4/1 F#4/1 | G4/2.5 r/.5 E4/.5 F#4/.5
     | G4/1 B4/.5 D5/1.5 E5/1 | F#5/1.5 E5/.5 D5/1 A4/1 | B4/1.5 D5/.5 E5/1.5 D5/.5 | E5/3 r/1"""
 CHORUS = """E5/.75 D5/.75 C5/.5 B4/1 A4/1 | D5/.75 C5/.75 A4/.5 F#4/2 | B4/.75 C5/.75 D5/.5 G5/1.5 F#5/.5
@@ -46,6 +46,14 @@ BREAK = "G5/1.5 F#5/.5 E5/2 | D5/1.5 E5/.5 F#5/1 B4/1 | C5/1.5 D5/.5 E5/1 G5/1 |
 THIRDS = """E4/1 G4/.5 B4/1.5 G4/1 | F#4/1 D4/.5 F#4/1.5 G4/.5 A4/.5 | B4/1.5 G4/.5 F#4/1 D4/1 | E4/2.5 r/.5 B3/.5 D4/.5
     | E4/1 G4/.5 B4/1.5 B4/1 | D5/1.5 C5/.5 A4/1 F#4/1 | G4/1.5 B4/.5 B4/1.5 A4/.5 | B4/3 r/1"""
 OUTRO = "G4/1 B4/.5 D5/1.5 B4/1 | A4/1.5 F#4/.5 D4/1 F#4/1"
+VOICES = (
+    (VERSE, 8, 0.42, 0.0),
+    (CHORUS, 16, 0.46, 0.0),
+    (VERSE, 28, 0.44, -0.2),
+    (THIRDS, 28, 0.3, 0.45),
+    (OUTRO, 36, 0.32, 0.0),
+)
+"""Tune, bar at which it begins, level, pan."""
 
 KICK, HALF, ROLL = "X...X...X...X...", "X.........x.....", "X.......X......."
 BACKBEAT, LATE = "....X.......X...", "........X......."
@@ -215,8 +223,7 @@ def lead(notes: list[Note], phase: float) -> Sound:
 
 def leads() -> Sound:
     bus = silence()
-    for text, bar, level, pan in ((VERSE, 8, 0.42, 0.0), (CHORUS, 16, 0.46, 0.0), (VERSE, 28, 0.44, -0.2), (THIRDS, 28, 0.3, 0.45),
-                                  (OUTRO, 36, 0.32, 0.0)):  # fmt: skip
+    for text, bar, level, pan in VOICES:
         place(bus, lead(tune(text), bar / 40), sample(4 * bar), level, pan)
     for note in tune(BREAK):
         place(bus, bell(hz(note.key), RATE, note.beats * BEAT + 1.2), sample(4 * 24 + note.start), 0.36, 0.15)

@@ -25,8 +25,8 @@ CLOSE = (
     "C2 B2 G4 B4 D5 F5 D5 B4 D5 B4 G4 B4 D4 F4 E4 D4",
 )
 LAST = "C2 C3 E4 G4 C5"
-SWELL = {1: 0.55, 4: 0.5, 7: 0.66, 11: 0.5, 12: 0.72, 14: 0.66, 19: 0.45, 22: 0.78, 23: 0.82, 25: 0.65, 28: 0.95, 29: 0.9,
-         32: 0.62, 34: 0.55, 35: 0.5}  # fmt: skip
+SWELL = {1: 0.55, 4: 0.5, 7: 0.66, 11: 0.5, 12: 0.72, 14: 0.66, 19: 0.45, 22: 0.78, 23: 0.82, 25: 0.65, 28: 0.95,
+         29: 0.9, 32: 0.62, 34: 0.55, 35: 0.5}  # fmt: skip
 """Loudness at some bars; between them it grows and fades in a line."""
 
 
@@ -44,7 +44,7 @@ def render() -> Sound:
     def play(at: float, key: int, force: float, until: float, damp: float = 0.45) -> None:
         layer = float(np.ceil(force * 5) / 5)
         sound = string(hz(key), layer, RATE, 9.0 if until - at > 4 else 3.7)[: round((until - at + damp) * RATE)]
-        pan = np.interp(key, [36, 60, 81], [-0.4, 0.0, 0.4])
+        pan = np.interp(key, [36, 62, 81], [-0.3, 0.0, 0.3])
         sides = np.array([1 - pan, 1 + pan]) / np.sqrt(1 + pan * pan)
         place(dry, fade(sound, RATE, 0, damp) * sides, round(at * RATE), gain=0.25 + 0.75 * force)
 

@@ -1,4 +1,4 @@
-"""Every endpoint × every bad input, as the table in docs/http-api.rst lists them."""
+"""Every endpoint with every bad input, as the table in docs/http-api.rst lists them."""
 
 from __future__ import annotations
 
@@ -89,9 +89,10 @@ def posted(content_type: str | None, raw: bytes = b"{}") -> Change:
 def lengths(*pairs: tuple[str, str], raw: bytes = b"", content_type: str = JSON[1]) -> Change:
     """Headers about the body, with `raw` behind them whatever they say."""
     return lambda ask: (
-        ask.without("Content-Type").but(body=b"").plus("Content-Type", content_type).but(
-            headers=(*ask.without("Content-Type").headers, ("Content-Type", content_type), *pairs), body=raw
-        )
+        ask.without("Content-Type")
+        .but(body=b"")
+        .plus("Content-Type", content_type)
+        .but(headers=(*ask.without("Content-Type").headers, ("Content-Type", content_type), *pairs), body=raw)
     )
 
 

@@ -39,6 +39,7 @@ class DecodingBodies(SynchronousTestCase):
         self.assertEqual(self.refused(b'{"url": 1}'), "url: expected str, got int")
         self.assertEqual(self.refused(b'{"url": "a", "volume": 3}'), "volume: expected float <= 2.0")
         self.assertEqual(self.refused(b'{"url": "a", "format": "mp3"}'), "format: invalid enum value 'mp3'")
+        self.assertEqual(self.refused(b'{"url": "a", "bitrate": 9e4}'), "bitrate: expected int or null, got float")
         self.assertEqual(self.refused(b"{}"), "missing required field url")
         self.assertEqual(self.refused(b'{"url": "a", "loud": 1}'), "contains unknown field loud")
         self.assertEqual(self.refused(b'{"url": "a", "url": "b"}'), "url: given twice")
@@ -50,7 +51,18 @@ class DecodingBodies(SynchronousTestCase):
         self.assertLess(len(self.refused(b'{"%s": 1}' % (b"x" * 50_000))), 250)
 
     def test_no_json_object_is_another_matter_than_one_that_does_not_fit(self) -> None:
-        for raw in (b"", b" ", b"x", b"[]", b"1", b"null", b"{", b'{"url": "\xff"}', b'{"url": NaN}', b"{} {}"):
+        for raw in (
+            b"",
+            b" ",
+            b"x",
+            b"[]",
+            b"1",
+            b"null",
+            b"{",
+            b'{"url": "\xff"}',
+            b'{"url": NaN}',
+            b'{"url": "a"} {}',
+        ):
             self.assertRaises(InvalidJson, decode_body, raw, Play)
 
     def test_where_no_body_is_due_an_empty_object_will_do(self) -> None:

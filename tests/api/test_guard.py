@@ -53,7 +53,15 @@ class Guarded(SynchronousTestCase):
 
     def test_the_token_must_be_shown_exactly(self) -> None:
         self.assertIsNone(self.refusal({"Authorization": "Bearer s\xe9cret"}, token="s\xe9cret".encode()))
-        for shown in ("Bearer secre", "Bearer secret ", "bearer secret", "secret", "", "Basic secret", "Bearer  secret"):
+        for shown in (
+            "Bearer secre",
+            "Bearer secret ",
+            "bearer secret",
+            "secret",
+            "",
+            "Basic secret",
+            "Bearer  secret",
+        ):
             self.assertIs(self.refusal({"Authorization": shown}, token=b"secret"), errors.Unauthorized, shown)
         self.assertIs(self.refusal({}, token=b"secret"), errors.Unauthorized)
         self.assertIs(self.refusal({"Authorization": ["Bearer secret"] * 2}, token=b"secret"), errors.Unauthorized)

@@ -1,0 +1,28 @@
+"""One daemon a test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest_twisted
+
+from tests.integration.harness import Daemon
+
+Start = Callable[..., Awaitable[Daemon]]
+
+
+@pytest_twisted.async_yield_fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """`await start(*options)` gives a running daemon, stopped and looked over for tracebacks after the test."""
+    daemons: list[Daemon] = []
+
+    async def start_one(*options: str) -> Daemon:
+        folder = tmp_path / str(len(daemons))
+        folder.mkdir()
+        daemons.append(Daemon(folder))
+        return await daemons[-1].start(*options)
+
+    yield start_one
+    for daemon in daemons:
+        await daemon.stop()

@@ -1,0 +1,255 @@
+"""The real daemon as a subprocess, and a client of it, for tests that look at what a user sees.
+
+Everything is on loopback or in a temporary folder; the API listens on a port of the kernel's choosing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import treq
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+from twisted.internet.protocol import ProcessProtocol, Protocol, connectionDone
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from twisted.web.client import HTTPConnectionPool
+
+from audiosvc.codec.opus import Decoder as OpusDecoder
+from audiosvc.wire.codec import Decoder, Received, encode_line
+from audiosvc.wire.messages import TERMINAL, Line, Packet, SessionEvent
+
+reactor: Any = _reactor
+T = TypeVar("T")
+
+PATIENCE = 30.0
+"""Seconds after which something that should happen soon has not happened."""
+
+PIECES = Path(__file__).parents[2] / "audiosvc" / "sources" / "pieces"
+
+
+async def sleep(seconds: float) -> None:
+    await deferLater(reactor, seconds)
+
+
+async def until(condition: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
+    """Wait until `condition()` is true, looking every few milliseconds; returns what it gave."""
+    end = time.monotonic() + patience
+    while not (result := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {patience} s in vain: {what}")
+        await sleep(0.01)
+    return result
+
+
+class TwistdProcess(ProcessProtocol):
+    def __init__(self) -> None:
+        self.log = b""
+        self.status: int | None = None
+        self.signal: int | None = None
+        self.ended = False
+
+    def outReceived(self, data: bytes) -> None:
+        self.log += data
+
+    errReceived = outReceived
+
+    def processEnded(self, reason: Failure) -> None:
+        self.ended = True
+        self.status = reason.value.exitCode  # type: ignore[attr-defined]
+        self.signal = reason.value.signal  # type: ignore[attr-defined]
+
+
+class Daemon:
+    """`twistd -n audiosvc` with its socket in `folder`. Use `start`, and `stop` in the end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.socket = folder / "audio.sock"
+        self.port = 0
+        self.process = TwistdProcess()
+        self.clients: list[Client] = []
+        self._pool = HTTPConnectionPool(reactor, persistent=True)
+
+    @property
+    def pid(self) -> int:
+        return self.process.transport.pid  # type: ignore[union-attr, no-any-return]
+
+    @property
+    def log(self) -> str:
+        return self.process.log.decode()
+
+    def spawn(self, *options: str) -> None:
+        """Start the process; does not wait until it listens."""
+        argv = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", "audiosvc"]
+        argv += ["--api", "tcp:0:interface=127.0.0.1", "--socket", str(self.socket), *options]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("AUDIOSVC_")}
+        self.process = TwistdProcess()
+        reactor.spawnProcess(self.process, sys.executable, argv, environment, str(self.folder))
+
+    async def start(self, *options: str) -> Daemon:
+        self.spawn(*options)
+        pattern = re.compile(r"listening on IPv4Address\(.*?port=(\d+)\)")
+        await until(lambda: pattern.search(self.log) or self.process.ended, "the daemon listens")
+        found = pattern.search(self.log)
+        assert found, self.log
+        self.port = int(found[1])
+        return self
+
+    async def stop(self) -> None:
+        """Ask it to end, as systemd would, and wait until it has; its clients are closed."""
+        for client in self.clients:
+            client.close()
+        if self.process.transport is not None and not self.process.ended:
+            self.process.transport.signalProcess("TERM")
+            await until(lambda: self.process.ended, "the daemon ends")
+        await self._pool.closeCachedConnections()
+        assert "Traceback" not in self.log, self.log
+        assert "Unhandled" not in self.log, self.log
+
+    # --- HTTP ----------------------------------------------------------------------------------------------------
+
+    async def request(self, method: str, path: str, body: Any = None, **options: Any) -> tuple[int, Any]:
+        """Status and decoded JSON of one request."""
+        if body is not None:
+            options["json"] = body
+        url = f"http://127.0.0.1:{self.port}{path}"
+        response = await treq.request(method, url, pool=self._pool, timeout=PATIENCE, **options)
+        return response.code, await response.json()
+
+    async def post(self, path: str, body: Any = None) -> tuple[int, Any]:
+        return await self.request("POST", path, body)
+
+    async def get(self, path: str) -> Any:
+        status, answer = await self.request("GET", path)
+        assert status == 200, answer
+        return answer
+
+    async def play(self, session_id: str, url: str, **body: Any) -> str:
+        """Play, and be sure it was accepted; returns the track id."""
+        status, answer = await self.post(f"/session/{session_id}/play", {"url": url, **body})
+        assert status == 200, answer
+        return str(answer["track_id"])
+
+    # --- the socket ------------------------------------------------------------------------------------------------
+
+    async def connect(self, *lines: Line) -> Client:
+        """A client that sends `lines` in one piece and records all it hears."""
+        client = Client()
+        self.clients.append(client)
+        await connectProtocol(UNIXClientEndpoint(reactor, str(self.socket)), client)
+        if lines:
+            client.send(*lines)
+        return client
+
+    # --- what can be seen from outside -------------------------------------------------------------------------------
+
+    def children(self) -> list[int]:
+        """Processes whose parent is the daemon, zombies included."""
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[1]) == self.pid:
+                found.append(int(stat.parent.name))
+        return found
+
+    def zombies(self) -> int:
+        return sum("State:\tZ" in Path(f"/proc/{pid}/status").read_text() for pid in self.children())
+
+    def fds(self) -> int:
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    def threads(self) -> int:
+        return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
+
+    def rss(self) -> int:
+        """Resident bytes of the daemon itself."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+
+class Client(Protocol):
+    """Records every message with the (monotonic) second it came at."""
+
+    def __init__(self) -> None:
+        self.received: list[Received] = []
+        self.times: list[float] = []
+        self.lost = False
+        self.lost_event: Deferred[None] = Deferred()
+        self._decoder = Decoder()
+
+    def dataReceived(self, data: bytes) -> None:
+        now = time.monotonic()
+        for message in self._decoder.feed(data):
+            self.received.append(message)
+            self.times.append(now)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost = True
+        self.lost_event.callback(None)
+
+    def send(self, *lines: Line) -> None:
+        self.transport.write(b"".join(encode_line(line) for line in lines))  # type: ignore[union-attr]
+
+    def send_raw(self, data: bytes) -> None:
+        self.transport.write(data)  # type: ignore[union-attr]
+
+    def stop_reading(self) -> None:
+        self.transport.pauseProducing()  # type: ignore[union-attr]
+
+    def read_again(self) -> None:
+        self.transport.resumeProducing()  # type: ignore[union-attr]
+
+    def close(self) -> None:
+        if not self.lost:
+            self.transport.abortConnection()  # type: ignore[union-attr]
+
+    def packets(self, session_id: str) -> list[bytes]:
+        return [m.payload for m in self.received if isinstance(m, Packet) and m.session_id == session_id]
+
+    def packet_times(self, session_id: str) -> list[float]:
+        pairs = zip(self.received, self.times, strict=True)
+        return [t for m, t in pairs if isinstance(m, Packet) and m.session_id == session_id]
+
+    def largest_gap(self, session_id: str) -> float:
+        """Seconds between two packets of the session that followed each other."""
+        times = self.packet_times(session_id)
+        return max((b - a for a, b in zip(times, times[1:], strict=False)), default=0.0)
+
+    def events(self, session_id: str) -> list[SessionEvent]:
+        return [m for m in self.received if isinstance(m, SessionEvent) and m.session_id == session_id]
+
+    def types(self, session_id: str) -> list[str]:
+        return [type(event).__name__.lower() for event in self.events(session_id)]
+
+    def ends(self, session_id: str) -> list[SessionEvent]:
+        return [event for event in self.events(session_id) if isinstance(event, TERMINAL)]
+
+    async def hears(self, session_id: str, type_: str, times: int = 1, patience: float = PATIENCE) -> SessionEvent:
+        """Wait for the event's `times`th coming."""
+        await until(lambda: self.types(session_id).count(type_) >= times, f"{type_} of {session_id}", patience)
+        return [e for e in self.events(session_id) if type(e).__name__.lower() == type_][times - 1]
+
+    async def holds(self, session_id: str, packets: int, patience: float = PATIENCE) -> None:
+        """Wait until this many packets have come."""
+        await until(lambda: len(self.packets(session_id)) >= packets, f"{packets} packets of {session_id}", patience)
+
+
+def decode(packets: list[bytes]) -> bytes:
+    """s16le 48 kHz stereo of a run of Opus packets."""
+    decoder = OpusDecoder()
+    return b"".join(decoder.decode(packet) for packet in packets)

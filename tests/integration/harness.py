@@ -142,13 +142,20 @@ class Daemon:
     # --- the socket ------------------------------------------------------------------------------------------------
 
     async def connect(self, *lines: Line) -> Client:
-        """A client that sends `lines` in one piece and records all it hears."""
+        """A client that sends `lines` in one piece and records all it hears; returns once it is served."""
         client = Client()
         self.clients.append(client)
+        served = await self.connections()
         await connectProtocol(UNIXClientEndpoint(reactor, str(self.socket)), client)
         if lines:
             client.send(*lines)
+        while await self.connections() <= served:
+            await sleep(0.01)
         return client
+
+    async def connections(self) -> int:
+        """Clients that are served now."""
+        return int((await self.get("/health"))["delivery"]["connections"])
 
     # --- what can be seen from outside -------------------------------------------------------------------------------
 

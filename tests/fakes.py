@@ -60,12 +60,21 @@ class FakeChild:
         os.write(self._messages, text.encode())
         self._reactor.poll()
 
-    def exit(self, signal: int | None = None, status: int = 0) -> None:
-        """End: both pipes are closed, and the child is reaped."""
-        if self.alive:
-            self.alive = False
+    def hang_up(self) -> None:
+        """Close both pipes and live on."""
+        if self._pcm >= 0:
             os.close(self._pcm)
             os.close(self._messages)
+            self._pcm = -1
+            self._reactor.poll()
+
+    def exit(self, signal: int | None = None, status: int = 0) -> None:
+        """End: both pipes are closed, and the child is reaped, before anybody has read what is in them."""
+        if self.alive:
+            self.alive = False
+            if self._pcm >= 0:
+                os.close(self._pcm)
+                os.close(self._messages)
             done = signal is None and status == 0
             self._protocol.processEnded(Failure(ProcessDone(0) if done else ProcessTerminated(status, signal)))
             self._reactor.poll()

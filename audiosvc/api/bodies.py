@@ -216,7 +216,7 @@ _MISFIT = re.compile(r"(?P<what>.*?)(?: - at `\$\.(?P<field>\w+)`)?", re.DOTALL)
 
 
 def _readable(error: msgspec.ValidationError) -> str:
-    """ "Expected `float` <= 2.0 - at `$.volume`" becomes "volume: expected float <= 2.0"."""
+    """What was expected, led by the field's name: "Expected `float` - at `$.volume`" is "volume: expected float"."""
     misfit = _MISFIT.fullmatch(str(error))
     assert misfit is not None
     what = misfit["what"].removeprefix("Object ").replace("`", "").replace(" | ", " or ")

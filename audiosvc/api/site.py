@@ -69,9 +69,8 @@ class ApiRequest(Request):
         return reason
 
     def write(self, data: bytes) -> None:
-        if not self.startedWriting:
-            for name, value in HEADERS.items():
-                self.setHeader(name, value)
+        for name, value in HEADERS.items():
+            self.setHeader(name, value)
         super().write(data)
 
     def _answer(self, failure: Failure) -> None:

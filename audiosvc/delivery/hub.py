@@ -53,11 +53,13 @@ class Hub:
     def announce(self, event: SessionEvent) -> None:
         stream = self._streams[event.session_id]
         stream.announce(event)
-        if stream.owner is not None:
+        if stream.owner is not None and not stream.pulling:
             stream.owner.flush()
 
     def flow(self, feed: IFeed) -> None:
-        self._serve(self._streams[feed.session_id])
+        stream = self._streams[feed.session_id]
+        if not stream.pulling:
+            self._serve(stream)
 
     def close(self, feed: IFeed) -> None:
         session_id = feed.session_id
@@ -89,7 +91,7 @@ class Hub:
             if stream is not None and stream.owner is connection:
                 self._serve(stream)
             return None
-        if len(wishes) >= NAMES_MOST:
+        if len(wishes) >= NAMES_MOST and session_id not in wishes:
             return Refused("too_many_names", f"a connection may name {NAMES_MOST} sessions")
         heard_all = wishes.hears_all
         if isinstance(line, Subscribe):
@@ -204,16 +206,18 @@ class Hub:
         pacing = False
         for stream in list(self._streams.values()):
             owner = stream.owner
-            if owner is None or owner.paused or stream.session_id in owner.credit:
+            if owner is None or stream.session_id in owner.credit:
                 continue
-            if not stream.due:
+            if owner.paused or not stream.due:
                 stream.owed = 0
                 continue
             pacing = True
             owed = min(stream.owed + due, CATCH_UP)
-            stream.owed = owed - stream.pull(owed)
-            if stream.owed and stream.feed is not None and stream.feed.flowing:
-                stream.feed.underran()
+            owed -= stream.pull(owed)
+            feed = stream.feed
+            stream.owed = owed if feed is not None and feed.flowing else 0
+            if stream.owed and feed is not None:
+                feed.underran()
                 self.tally.underruns += 1
         for connection in self._connections:
             connection.flush()

@@ -49,21 +49,19 @@ class Connection(Protocol):
 
     def connectionMade(self) -> None:
         home = self._home
+        self.put(encode_event(Hello(PROTOCOL, FEATURES, f"audiosvc/{__version__}")))
         if len(home.connections) >= CONNECTIONS_MOST:
             self._refuse("too_many_connections", f"at most {CONNECTIONS_MOST} clients are served")
             self.transport.loseConnection()
             return
         home.connections.add(self)
         self.transport.registerProducer(self, True)
-        self.put(encode_event(Hello(PROTOCOL, FEATURES, f"audiosvc/{__version__}")))
         self.flush()
         self._joining = home.reactor.callLater(GRACE_SECONDS, self._join)
 
     def dataReceived(self, data: bytes) -> None:
         for line in self._lines.feed(data):
-            refused = (
-                Refused(line.code, line.message) if isinstance(line, BadLine) else self._home.hub.take(self, line)
-            )
+            refused = Refused(line.code, line.message) if isinstance(line, BadLine) else self._home.hub.take(self, line)
             if refused is not None:
                 self._refuse(refused.code, refused.message)
                 if (isinstance(line, BadLine) and line.fatal) or self._refused >= REFUSED_MOST:
@@ -74,8 +72,7 @@ class Connection(Protocol):
                 self._joining.reset(0)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._joining is not None and self._joining.active():
-            self._joining.cancel()
+        self._stay_out()
         self._home.connections.discard(self)
         self._home.hub.leave(self)
         self.lost.callback(None)
@@ -83,6 +80,7 @@ class Connection(Protocol):
     def close(self) -> None:
         """Let go of the client once what was written is read; a paused producer would hold the close up for ever."""
         self.flush()
+        self._stay_out()
         self._home.hub.leave(self)
         self.paused = True
         self.transport.unregisterProducer()
@@ -112,6 +110,10 @@ class Connection(Protocol):
 
     def _join(self) -> None:
         self._home.hub.join(self)
+
+    def _stay_out(self) -> None:
+        if self._joining is not None and self._joining.active():
+            self._joining.cancel()
 
     def _refuse(self, code: str, message: str) -> None:
         self._refused += 1

@@ -14,25 +14,44 @@ from audiosvc.audio import FRAME_SECONDS
 from audiosvc.delivery.wishes import Wishes
 from audiosvc.interfaces import IFeed
 from audiosvc.wire.codec import encode_event, id_field, packet_head
-from audiosvc.wire.messages import TERMINAL, Attached, Detached, Event, Held, Ready, Seeked, SessionEvent
+from audiosvc.wire.messages import (
+    TERMINAL,
+    Attached,
+    Detached,
+    Error,
+    Event,
+    Finished,
+    Held,
+    Paused,
+    Ready,
+    Resumed,
+    Seeked,
+    SessionEvent,
+    Status,
+    Stopped,
+)
 
-RING_ENTRIES = 500
-"""What can be sent again: the last 10 s of packets."""
+RING_ENTRIES = 600
+"""What can be sent again: the last 10 s of packets, which is all that credit can have on its way, with events."""
 
 WAITING_MOST = 1000
 """Events that may wait for a client, a stream."""
 
 
 class Entry(NamedTuple):
-    """A packet (number ≥ 1 within its track) or an event (number 0).
+    """A packet or an event in its place: behind the first `before` packets of its track.
 
-    `position` is the track's at its end, for a terminal event.
+    `position` is where the track stood at an event.
     """
 
     track_id: str
-    number: int
+    before: int
     what: bytes | SessionEvent
     position: float = 0.0
+
+    @property
+    def is_packet(self) -> bool:
+        return isinstance(self.what, bytes)
 
 
 @dataclass
@@ -73,7 +92,10 @@ class IConnection(Protocol):
 
 
 class Stream:
-    """The stream of `session_id`. `owner` is the connection that hears it now, `owed` the paced packets it is due."""
+    """The stream of `session_id`. `owner` is the connection that hears it now, `owed` the paced packets it is due.
+
+    While `pulling`, what the feed calls back for is part of that pull: it asks for no other and writes nothing.
+    """
 
     def __init__(self, session_id: str, tally: Tally) -> None:
         self.session_id = session_id
@@ -81,10 +103,12 @@ class Stream:
         self.feed: IFeed | None = None
         self.owed = 0
         self.fresh = False
+        self.pulling = False
         self._tally = tally
         self._field = id_field(session_id)
         self._track_id = ""
         self._number = 0
+        self._told = False
         self._ring: deque[Entry] = deque(maxlen=RING_ENTRIES)
         self._waiting: deque[Entry] = deque()
 
@@ -107,13 +131,11 @@ class Stream:
         if isinstance(event, Seeked):
             self.owed = 0
             self.fresh = True
-        over = self.feed is not None and isinstance(event, TERMINAL)
-        entry = Entry(event.track_id, 0, event, self.feed.position if over and self.feed else 0.0)
+        entry = Entry(event.track_id, self._number, event, self.feed.position if self.feed is not None else 0.0)
         if self.owner is None or self.owner.paused or self._waiting:
             self._waiting.append(entry)
             if len(self._waiting) > WAITING_MOST:
-                self._waiting.popleft()
-                self._tally.events_dropped += 1
+                self._drop_oldest()
         else:
             self._send(entry)
 
@@ -121,15 +143,21 @@ class Stream:
 
     def pull(self, most: int) -> int:
         """Send what waits and then what the feed has, at most `most` packets; events are free. Returns the packets."""
+        self._tell()
         sent = 0
         while self._waiting:
-            if self._waiting[0].number:
+            if self._waiting[0].is_packet:
                 if sent == most:
                     return sent
                 sent += 1
             self._send(self._waiting.popleft())
-        if self.feed is not None and sent < most:
-            sent += self.feed.pour(most - sent, self._packet)
+        self.pulling = True
+        try:
+            # Taking packets can make room for more, so ask until there are none.
+            while self.feed is not None and sent < most and (poured := self.feed.pour(most - sent, self._packet)):
+                sent += poured
+        finally:
+            self.pulling = False
         return sent
 
     @property
@@ -138,71 +166,88 @@ class Stream:
         return bool(self._waiting) or (self.feed is not None and self.feed.flowing)
 
     def detach(self) -> None:
-        """Tell the owner that it hears the stream no more."""
-        if self.owner is not None and self.feed is not None:
-            self.owner.put(encode_event(Detached(self.session_id, self.feed.track_id)))
+        """Tell the owner, if it knows of the stream, that it hears it no more."""
+        if self.owner is not None and self._told:
+            if middle := self._middle():
+                self.owner.put(encode_event(Detached(self.session_id, middle[0])))
+            elif self.feed is not None:
+                self.owner.put(encode_event(Detached(self.session_id, self.feed.track_id)))
         self.owner = None
 
     def attach(self, connection: IConnection, held: int | Held | None) -> None:
-        """Make `connection` the owner, going back to what it holds."""
+        """Make `connection` the owner, going back to what it holds; the next `pull` says where the stream stands."""
         self.owner = connection
         self.owed = 0
+        self._told = False
         if held is not None:
             self._tally.resent += self._rewind(held)
-        if attached := self._place():
-            connection.put(encode_event(attached))
 
     def drop(self) -> None:
         """Forget everything; events that still wait were for nobody."""
-        self._tally.events_dropped += sum(1 for entry in self._waiting if not entry.number)
+        self._tally.events_dropped += sum(1 for entry in self._waiting if not entry.is_packet)
         self._waiting.clear()
         self._ring.clear()
+
+    def _drop_oldest(self) -> None:
+        """Drop the oldest event of too many; packets are at most the ring's and stay."""
+        events = [i for i, entry in enumerate(self._waiting) if not entry.is_packet]
+        if len(events) > WAITING_MOST:
+            del self._waiting[events[0]]
+            self._tally.events_dropped += 1
 
     def _rewind(self, held: Held | int) -> int:
         """Let everything behind the packet that is held wait once more; 0 where the ring does not reach back so far."""
         track_id, packets = (self._track_id, held) if isinstance(held, int) else (held.track_id, held.packets)
-        keep = 0
-        for i, entry in enumerate(self._ring):
-            if entry.track_id == track_id:
-                if packets == 0 and isinstance(entry.what, Ready):
-                    keep = i
-                    break
-                if packets and entry.number == packets:
-                    keep = i + 1
-                    break
-        else:
+        behind = (i for i, e in enumerate(self._ring) if e.track_id == track_id and e.before >= packets)
+        keep = next(behind, None)
+        if keep is None or self._ring[keep].before > packets:
             return 0
         again = 0
         while len(self._ring) > keep:
             entry = self._ring.pop()
-            again += entry.number > 0
+            again += entry.is_packet
             self._waiting.appendleft(entry)
         return again
 
+    def _middle(self) -> tuple[str, int] | None:
+        """The track that a listener is in the middle of, and its packets that lie behind; None between tracks."""
+        if self._ring:
+            last = self._ring[-1]
+            return None if isinstance(last.what, TERMINAL) else (last.track_id, last.before + last.is_packet)
+        first = self._waiting[0] if self._waiting else None
+        if first is None or isinstance(first.what, Ready) or (isinstance(first.what, TERMINAL) and not first.before):
+            return None
+        return first.track_id, first.before
+
+    def _tell(self) -> None:
+        """Tell a new owner where the stream stands, unless it will hear the track from its beginning."""
+        if not self._told and self.owner is not None:
+            self._told = True
+            if attached := self._place():
+                self.owner.put(encode_event(attached))
+
     def _place(self) -> Attached | None:
         """Where the stream stands, for a listener that comes in the middle of a track; None between tracks."""
-        feed = self.feed
-        track_id = self._ring[-1].track_id if self._ring else self._waiting[0].track_id if self._waiting else ""
-        between = not track_id or (self._ring and isinstance(self._ring[-1].what, TERMINAL))
-        if between or (not self._ring and isinstance(self._waiting[0].what, Ready)):
+        middle, feed = self._middle(), self.feed
+        if middle is None:
             return None
         position = feed.position if feed is not None else 0.0
-        packets = self._number if track_id == self._track_id else 0
+        status: Status = feed.status if feed is not None else "streaming"
         for entry in reversed(self._waiting):
-            if entry.number:
-                position -= FRAME_SECONDS
-                if entry.track_id == track_id:
-                    packets = entry.number - 1
-            elif isinstance(entry.what, Seeked):
-                position = entry.what.previous
-            elif isinstance(entry.what, TERMINAL):
-                position = entry.position
-        status = feed.status if feed is not None and not self._waiting else "streaming"
-        return Attached(self.session_id, track_id, status, round(position, 3), packets)
+            position = position - FRAME_SECONDS if entry.is_packet else entry.position
+            match entry.what:
+                case Seeked(previous=previous):
+                    position = previous
+                case Paused() | Finished() | Stopped() | Error():
+                    status = "streaming"
+                case Resumed():
+                    status = "paused"
+        track_id, packets = middle
+        return Attached(self.session_id, track_id, status, max(0.0, round(position, 3)), packets)
 
     def _packet(self, payload: bytes) -> None:
-        self._number += 1
         self._send(Entry(self._track_id, self._number, payload))
+        self._number += 1
 
     def _send(self, entry: Entry) -> None:
         assert self.owner is not None

@@ -31,6 +31,10 @@ class Wishes:
             return 0, self._order
         return None
 
+    def __contains__(self, session_id: str) -> bool:
+        """Whether `session_id` is remembered."""
+        return session_id in self._named or session_id in self._declined
+
     def __len__(self) -> int:
         """Session ids remembered."""
         return len(self._named) + len(self._declined)

@@ -16,6 +16,7 @@ from queue import PriorityQueue
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorFromThreads
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosvc.vitals import EncoderVitals
@@ -39,6 +40,8 @@ class IEncoders(Protocol):
 
 class EncoderPool:
     """A fixed number of threads over one priority queue. `start` and `stop` bracket its life."""
+
+    log = Logger()
 
     def __init__(self, reactor: IReactorFromThreads, threads: int) -> None:
         self._reactor = reactor
@@ -103,4 +106,8 @@ class EncoderPool:
             done, result = self._results.popleft()
             if not isinstance(result, Failure):
                 self._frames += len(result)
-            done(result)
+            try:
+                done(result)
+            except Exception:
+                # It is one pipeline's; the others' results must not wait for the next wake-up.
+                self.log.failure("a pipeline could not take its packets")

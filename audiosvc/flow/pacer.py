@@ -57,6 +57,7 @@ class Pacer:
         if due > CATCH_UP:
             self._skipped += due - CATCH_UP
             due = CATCH_UP
-        self._call = None
-        if self._tick(due):
-            self._call = self._reactor.callLater(max(0.0, self._deadline - self._reactor.seconds()), self._beat)
+        # Before the tick: neither an error in it nor a `start` from within it must change the beat.
+        self._call = self._reactor.callLater(max(0.0, self._deadline - now), self._beat)
+        if not self._tick(due):
+            self.stop()

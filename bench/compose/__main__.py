@@ -65,6 +65,10 @@ def encode(sound: Sound, rate: int, piece: Piece, path: Path) -> None:
 
 
 def main(names: list[str]) -> None:
+    """Render the pieces named, or all of them."""
+    unknown = set(names) - {piece.name for piece in PIECES}
+    if unknown:
+        sys.exit(f"no such piece: {', '.join(sorted(unknown))}")
     FOLDER.mkdir(exist_ok=True)
     listed = FOLDER / "pieces.json"
     entries = {entry["name"]: entry for entry in json.loads(listed.read_text())} if listed.exists() else {}
@@ -82,4 +86,5 @@ def main(names: list[str]) -> None:
     listed.write_text(json.dumps(ordered, indent=2) + "\n")
 
 
-main(sys.argv[1:])
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -53,14 +53,13 @@ class Run:
             out, errors = process.communicate(timeout=60)
         return process.returncode, out, errors
 
-    def left_behind(self) -> list[str]:
-        """Files, and processes that were started with one of them."""
-        mine = os.fsencode(self.temporary)
-        left = [str(path) for path in self.temporary.iterdir()]
-        for process in Path("/proc").glob("[0-9]*/cmdline"):
+    def daemons(self) -> list[int]:
+        """Processes that were told of our temporary folder."""
+        found = []
+        for command in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):
-                left += [str(process)] if mine in process.read_bytes() else []
-        return left
+                found += [int(command.parent.name)] if os.fsencode(self.temporary) in command.read_bytes() else []
+        return found
 
     def heard(self) -> dict[str, int]:
         """Packets of each recording, all of which must be whole."""
@@ -76,7 +75,14 @@ class Run:
 def play(tmp_path: Path) -> Iterator[Run]:
     run = Run(tmp_path)
     yield run
-    assert run.left_behind() == []
+    assert run.daemons() == []
+    assert list(run.temporary.iterdir()) == []
+
+
+def until_playing(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    while "playing" not in process.stdout.readline():
+        assert process.poll() is None
 
 
 def silence(path: Path, frames: int) -> Path:
@@ -118,12 +124,23 @@ def test_a_daemon_that_cannot_start_is_quoted(play: Run) -> None:
     assert "max-sessions" in errors
 
 
+def test_a_daemon_that_dies_is_quoted_and_what_was_heard_is_kept(play: Run) -> None:
+    with play.start() as process:
+        until_playing(process)
+        (daemon,) = play.daemons()
+        os.kill(daemon, signal.SIGKILL)
+        out, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the daemon failed" in errors
+    assert "listening on" in errors
+    assert len(play.heard()) == 2
+    assert all(f"{title}.ogg" in out for title in play.heard())
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_it_in_order(play: Run, number: signal.Signals) -> None:
     with play.start() as process:
-        assert process.stdout is not None
-        while "playing" not in process.stdout.readline():
-            assert process.poll() is None
+        until_playing(process)
         # A terminal signals the whole group, and tox passes it on once more.
         os.killpg(process.pid, number)
         process.send_signal(number)

@@ -65,7 +65,7 @@ class PiecesTests(SynchronousTestCase):
             rate, channels, samples = decoded(entry)
             self.assertEqual(channels, 2, entry["name"])
             self.assertNotEqual(samples[0::2], samples[1::2], f"{entry['name']}: both sides are the same")
-            self.assertAlmostEqual(len(samples) / channels / rate, entry["seconds"], delta=0.02, msg=entry["name"])
+            self.assertApproximates(len(samples) / channels / rate, entry["seconds"], 0.02, entry["name"])
 
     def test_every_piece_sounds_throughout_and_never_clips(self) -> None:
         for entry in listed():

@@ -148,5 +148,5 @@ class DecoderFailed(AudioServiceError):
 
 
 class ExtractionUnavailable(AudioServiceError):
-    code, status = "extraction_unavailable", 501
+    code, status = "extraction_unavailable", 422
     default = "pages, playlists and searches of web sites are not supported yet; direct media URLs are"

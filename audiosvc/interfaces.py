@@ -6,15 +6,21 @@ from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFDSet, IReactorFromThreads, IReactorProcess, IReactorTime
+from twisted.internet.interfaces import (
+    IReactorCore,
+    IReactorFDSet,
+    IReactorFromThreads,
+    IReactorProcess,
+    IReactorTime,
+)
 
 from audiosvc.session.track import Play, Snapshot
 from audiosvc.sources.model import Source
 from audiosvc.wire.messages import SessionEvent, Status
 
 
-class IReactor(IReactorTime, IReactorProcess, IReactorFDSet, IReactorFromThreads):
-    """What is asked of the reactor: time, children, readiness, and the way back from a thread."""
+class IReactor(IReactorCore, IReactorTime, IReactorProcess, IReactorFDSet, IReactorFromThreads):
+    """What is asked of the reactor: its life, time, children, readiness, and the way back from a thread."""
 
 
 class IFeed(Protocol):

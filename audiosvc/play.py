@@ -182,8 +182,8 @@ class Reception:
             try:
                 recorder.packet(payload)
             except (OSError, MalformedPacket) as error:
-                del self._recorders[session_id]
                 self.leave(Failure(_cannot_record(error)))
+                self._close(session_id)
 
     def refused(self, session_id: str, message: str) -> None:
         """Its track will never begin."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -191,6 +192,7 @@ class AudioService(Service):
         self._encoders.start()
         self._listen(f"unix:{endpoints.quoteStringArgument(str(self._place.path))}:mode=600:lockfile=0", self._delivery)
         self._listen(self._api_endpoint, self._site)
+        self._reactor.callWhenRunning(self._take_signals)
 
     def stopService(self) -> Deferred[None]:
         """Tell every session, let every client read that, reap every child, and give the socket's place back."""
@@ -227,6 +229,19 @@ class AudioService(Service):
             pacer=self._hub.pacer.vitals(),
             delivery=self._hub.vitals(),
         )
+
+    def _take_signals(self) -> None:
+        """End with status 0 when asked to: Twisted's own handlers end the process by the signal once all is stopped.
+
+        A second signal ends it at once.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        self.log.info("stopping on {signal}", signal=signal.Signals(number).name)
+        self._reactor.callFromThread(self._reactor.stop)
 
     def _listen(self, description: str, factory: Any) -> None:
         # Twisted makes Unix sockets 0666 and changes that afterwards; nobody gets in between.

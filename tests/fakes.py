@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -25,6 +26,11 @@ from audiosvc.wire.codec import Decoder, Received
 from audiosvc.wire.messages import Held, Packet, SessionEvent, Status
 
 TONE = Source("demo:tone", Tone(440.0, 30.0), title="Tone", duration=30.0)
+
+
+def open_fds() -> set[str]:
+    """This process's descriptors, each with what it is open on."""
+    return {f"{entry.name}: {entry.readlink()}" for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()}
 
 
 def frames(count: int, first: int = 0) -> bytes:
@@ -60,9 +66,10 @@ class FakeChild:
         os.write(self._messages, text.encode())
         self._reactor.poll()
 
-    def hang_up(self) -> None:
-        """Close both pipes and live on."""
+    def hang_up(self, last: str = "") -> None:
+        """Say a last thing, close both pipes and live on."""
         if self._pcm >= 0:
+            os.write(self._messages, last.encode())
             os.close(self._pcm)
             os.close(self._messages)
             self._pcm = -1

@@ -148,7 +148,9 @@ class ReceptionTests(Case):
         self.packets = Encoder(96_000, 5).encode(bytes(FRAME_BYTES * 50))
 
     def reception(self, *urls: str) -> Reception:
-        return Reception(urls or ("demo:one", "demo:two"), self.recordings, self.clock.seconds)
+        reception = Reception(urls or ("demo:one", "demo:two"), self.recordings, self.clock.seconds)
+        self.addCleanup(reception.close)
+        return reception
 
     def hear(self, reception: Reception, session_id: str, packets: list[bytes]) -> None:
         for packet in packets:

@@ -76,7 +76,9 @@ class Encoder:
         self._packet = memoryview(self._out)
 
     def encode(self, pcm: bytes) -> list[bytes]:
-        """One packet per frame of `pcm`, which must be whole frames; raises `opuslib.OpusError`."""
+        """One packet per frame of `pcm`. ValueError for a partial frame; raises `opuslib.OpusError`."""
+        if len(pcm) % FRAME_BYTES:
+            raise ValueError(f"{len(pcm)} bytes are not whole frames of {FRAME_BYTES}")
         packets = []
         for start in range(0, len(pcm), FRAMES_AT_ONCE * FRAME_BYTES):
             piece = pcm[start : start + FRAMES_AT_ONCE * FRAME_BYTES]

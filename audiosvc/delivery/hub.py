@@ -65,7 +65,7 @@ class Hub:
         session_id = feed.session_id
         self._streams[session_id].close()
         self._hear(session_id)
-        self._lingering[session_id] = self._reactor.callLater(self._consumer_timeout, self._forget, session_id)
+        self._lingering[session_id] = self._reactor.callLater(self._consumer_timeout, self._expire, session_id)
         if len(self._lingering) > LINGER_MOST:
             self._forget(next(iter(self._lingering)))
 
@@ -178,6 +178,14 @@ class Hub:
         del self._unheard[stream.session_id]
         if stream.feed is not None:
             stream.feed.abandoned()
+
+    def _expire(self, session_id: str) -> None:
+        """The time for clients to come back is over; one that is there, only slow, still gets what waits."""
+        stream = self._streams[session_id]
+        if stream.owner is not None and stream.waits:
+            self._lingering[session_id] = self._reactor.callLater(self._consumer_timeout, self._expire, session_id)
+        else:
+            self._forget(session_id)
 
     def _forget(self, session_id: str) -> None:
         call = self._lingering.pop(session_id)

@@ -161,9 +161,14 @@ class Stream:
         return sent
 
     @property
+    def waits(self) -> bool:
+        """Whether there is something that could not be sent yet."""
+        return bool(self._waiting)
+
+    @property
     def due(self) -> bool:
         """Whether a paced listener is due a packet every 20 ms."""
-        return bool(self._waiting) or (self.feed is not None and self.feed.flowing)
+        return self.waits or (self.feed is not None and self.feed.flowing)
 
     def detach(self) -> None:
         """Tell the owner, if it knows of the stream, that it hears it no more."""

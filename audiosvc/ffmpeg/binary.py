@@ -20,7 +20,7 @@ def find_ffmpeg(path: str | None = None) -> str:
     found = _in_the_wheel() or shutil.which("ffmpeg")
     if found is None:
         raise ValueError("no FFmpeg found: install imageio-ffmpeg or FFmpeg, or name one")
-    return found
+    return str(Path(found).absolute())
 
 
 def _in_the_wheel() -> str | None:

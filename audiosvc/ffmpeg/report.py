@@ -161,7 +161,7 @@ class Report:
         elif duration := _DURATION.match(text):
             hours, minutes, seconds = duration.groups()
             self.duration = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-        elif text.startswith(("  Chapters:", "  Program ", "  Stream group ")):
+        elif text.startswith(("  Chapters:", "  Program", "  Stream group")):
             self._tagging = False
         elif self._tagging and (tag := _TAG.match(text)):
             name, value = tag[1].lower(), _shown(tag[2])

@@ -99,6 +99,7 @@ class Pipeline:
         self._rest = b""
         self._made = 0
         self._encoding = False
+        self._taking = False
         self._at_end = False
         self._closed = False
         self._pending: Pending | None = None
@@ -141,11 +142,16 @@ class Pipeline:
         return self.ended and not self._queue
 
     def take(self, most: int) -> list[bytes]:
-        """Up to `most` packets, oldest first."""
+        """Up to `most` packets, oldest first.
+
+        The end may be found here; the reader, who has yet to hand on what it took, is not called but looks for itself.
+        """
         queue = self._queue
         taken = [queue.popleft() for _ in range(min(most, self.ready))]
         if taken:
+            self._taking = True
             self._fill()
+            self._taking = False
         return taken
 
     # --- PCM in, packets out ------------------------------------------------------------------------------------
@@ -153,8 +159,12 @@ class Pipeline:
     def _spawn(self, _: None) -> None:
         if not self._closed:
             workshop = self._workshop
-            argv = decode_argv(workshop.ffmpeg, self.source, self._at, self._duration)
-            self._pending = workshop.spawner.spawn(argv, self.report, self._started, self._end)
+            try:
+                argv = decode_argv(workshop.ffmpeg, self.source, self._at, self._duration)
+            except AudioServiceError as error:
+                self._end(error)
+            else:
+                self._pending = workshop.spawner.spawn(argv, self.report, self._started, self._end)
 
     def _started(self, child: Child) -> None:
         self._child = child
@@ -193,15 +203,16 @@ class Pipeline:
 
     def _encoded(self, packets: list[bytes] | Failure) -> None:
         self._encoding = False
-        if self._closed or self._child is None:
+        if self._closed or self.ended or self._child is None:
             return
         if isinstance(packets, Failure):
             self.log.failure("the encoder failed", packets)
             self._end(DecoderFailed("the encoder failed"))
             return
         if not self._made:
-            self._cancel_deadline()
             self._child.hear()
+            if not self._at_end:
+                self._cancel_deadline()
         self._made += len(packets)
         self._queue.extend(packets)
         self._fill()
@@ -221,9 +232,9 @@ class Pipeline:
         """What the end means. FFmpeg's exit status says nothing: it is 0 for a dropped source and a refused one."""
         report, reached = self.report, self._at + seconds_of(self._made)
         if not self._made:
-            if self._at > 0 and not report.failed:
-                return None
-            return report.error() if report.failed or child.signal is not None else NotAudio()
+            if report.failed or child.signal is not None:
+                return report.error()
+            return None if self._at > 0 else NotAudio()
         duration = report.duration if self.source.duration is None else self.source.duration
         wanted = None if self._duration is None else self._at + self._duration
         ends = [seconds for seconds in (duration, wanted) if seconds is not None]
@@ -242,7 +253,8 @@ class Pipeline:
         if self._child is not None:
             self._child.pcm.close()
             self._child.kill()
-        self._reader.pipeline_ended(self)
+        if not self._taking:
+            self._reader.pipeline_ended(self)
 
     def _set_deadline(self, seconds: float, late: Callable[[], None]) -> None:
         self._cancel_deadline()

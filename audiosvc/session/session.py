@@ -153,26 +153,31 @@ class Session:
 
     @property
     def position(self) -> float:
+        if isinstance(self._state, lifecycle.Resolving):
+            return self._state.at
         return round(self._opened_at + seconds_of(self._frames_since), 3)
 
     def pour(self, most: int, into: Callable[[bytes], None]) -> int:
         pipeline = self._pipeline
         if pipeline is None or not isinstance(self._state, lifecycle.Playing) or most <= 0:
             return 0
-        self._touch()
         poured = min(most, len(self._headers))
         for _ in range(poured):
             self._hand(self._headers.popleft(), into)
-        packets = pipeline.take(most - poured)
-        for i, packet in enumerate(packets, 1):
-            if self._muxer is not None:
-                packet = self._muxer.page(packet, last=pipeline.drained and i == len(packets))
-            self._hand(packet, into)
-        self._frames += len(packets)
-        self._frames_since += len(packets)
+        # Taking may find the end, which frees the packet that was held back until then.
+        while packets := pipeline.take(most - poured):
+            for i, packet in enumerate(packets, 1):
+                if self._muxer is not None:
+                    packet = self._muxer.page(packet, last=pipeline.drained and i == len(packets))
+                self._hand(packet, into)
+            self._frames += len(packets)
+            self._frames_since += len(packets)
+            poured += len(packets)
+        if poured:
+            self._touch()
         if pipeline.drained:
             self._give(lifecycle.Drained(self._epoch, pipeline.failure))
-        return poured + len(packets)
+        return poured
 
     def underran(self) -> None:
         self._underruns += 1

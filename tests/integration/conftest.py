@@ -14,14 +14,14 @@ Start = Callable[..., Awaitable[Daemon]]
 
 @pytest_twisted.async_yield_fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """`await start(*options)` gives a running daemon, stopped and looked over for tracebacks after the test."""
+    """`await start(*options, **environ)` gives a running daemon, stopped and looked over for tracebacks in the end."""
     daemons: list[Daemon] = []
 
-    async def start_one(*options: str) -> Daemon:
+    async def start_one(*options: str, **environ: str) -> Daemon:
         folder = tmp_path / str(len(daemons))
         folder.mkdir()
         daemons.append(Daemon(folder))
-        return await daemons[-1].start(*options)
+        return await daemons[-1].start(*options, **environ)
 
     yield start_one
     for daemon in daemons:

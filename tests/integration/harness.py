@@ -5,6 +5,7 @@ Everything is on loopback or in a temporary folder; the API listens on a port of
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -23,15 +24,19 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web.client import HTTPConnectionPool
 
+from audiosvc.audio import SAMPLE_RATE
 from audiosvc.codec.opus import Decoder as OpusDecoder
 from audiosvc.wire.codec import Decoder, Received, encode_line
-from audiosvc.wire.messages import TERMINAL, Line, Packet, SessionEvent
+from audiosvc.wire.messages import CREDIT_MOST, TERMINAL, Credit, Line, Packet, SessionEvent, Subscribe
 
 reactor: Any = _reactor
 T = TypeVar("T")
 
 PATIENCE = 30.0
 """Seconds after which something that should happen soon has not happened."""
+
+PF_EXITING = 0x4
+"""Linux's mark of a process on its way out, in the flags of /proc/PID/stat."""
 
 PIECES = Path(__file__).parents[2] / "audiosvc" / "sources" / "pieces"
 
@@ -75,6 +80,8 @@ class Daemon:
         self.folder = folder
         self.socket = folder / "audio.sock"
         self.port = 0
+        self.headers: dict[str, str] = {}
+        """Sent with every request."""
         self.process = TwistdProcess()
         self.clients: list[Client] = []
         self._pool = HTTPConnectionPool(reactor, persistent=True)
@@ -87,16 +94,17 @@ class Daemon:
     def log(self) -> str:
         return self.process.log.decode()
 
-    def spawn(self, *options: str) -> None:
+    def spawn(self, *options: str, **environ: str) -> None:
         """Start the process; does not wait until it listens."""
         argv = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", "audiosvc"]
         argv += ["--api", "tcp:0:interface=127.0.0.1", "--socket", str(self.socket), *options]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("AUDIOSVC_")}
+        environment |= environ
         self.process = TwistdProcess()
         reactor.spawnProcess(self.process, sys.executable, argv, environment, str(self.folder))
 
-    async def start(self, *options: str) -> Daemon:
-        self.spawn(*options)
+    async def start(self, *options: str, **environ: str) -> Daemon:
+        self.spawn(*options, **environ)
         pattern = re.compile(r"listening on IPv4Address\(.*?port=(\d+)\)")
         await until(lambda: pattern.search(self.log) or self.process.ended, "the daemon listens")
         found = pattern.search(self.log)
@@ -121,6 +129,7 @@ class Daemon:
         """Status and decoded JSON of one request."""
         if body is not None:
             options["json"] = body
+        options.setdefault("headers", self.headers)
         url = f"http://127.0.0.1:{self.port}{path}"
         response = await treq.request(method, url, pool=self._pool, timeout=PATIENCE, **options)
         return response.code, await response.json()
@@ -141,9 +150,9 @@ class Daemon:
 
     # --- the socket ------------------------------------------------------------------------------------------------
 
-    async def connect(self, *lines: Line) -> Client:
+    async def connect(self, *lines: Line, client: Client | None = None) -> Client:
         """A client that sends `lines` in one piece and records all it hears; returns once it is served."""
-        client = Client()
+        client = client or Client()
         self.clients.append(client)
         served = await self.connections()
         await connectProtocol(UNIXClientEndpoint(reactor, str(self.socket)), client)
@@ -153,9 +162,27 @@ class Daemon:
             await sleep(0.01)
         return client
 
+    async def disconnect(self, client: Client) -> None:
+        """Close the client's end, and wait until the daemon has noticed."""
+        served = await self.connections()
+        client.close()
+        while await self.connections() >= served:
+            await sleep(0.01)
+
     async def connections(self) -> int:
         """Clients that are served now."""
         return int((await self.get("/health"))["delivery"]["connections"])
+
+    async def alone(self, url: str, **body: Any) -> list[bytes]:
+        """The packets of one undisturbed play, drawn with credit and so faster than real time."""
+        client = await self.connect(Subscribe("alone"), Credit("alone", CREDIT_MOST))
+        await self.play("alone", url, **body)
+        while not client.ends("alone"):
+            held = len(client.packets("alone"))
+            await until(lambda: client.ends("alone") or len(client.packets("alone")) > held, "more packets")
+            client.send(Credit("alone", len(client.packets("alone")) - held))
+        await self.disconnect(client)
+        return client.packets("alone")
 
     # --- what can be seen from outside -------------------------------------------------------------------------------
 
@@ -174,6 +201,16 @@ class Daemon:
     def zombies(self) -> int:
         return sum("State:\tZ" in Path(f"/proc/{pid}/status").read_text() for pid in self.children())
 
+    def live_children(self) -> list[int]:
+        """Children that are neither dead nor about to die of a KILL that was sent."""
+        return [pid for pid in self.children() if _lives(pid)]
+
+    def child_playing(self, hz: int) -> int:
+        """The FFmpeg that makes the tone of `hz`."""
+        mark = f"*sin({2 * math.pi * hz / SAMPLE_RATE!r}*".encode()
+        (pid,) = [pid for pid in self.live_children() if mark in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return pid
+
     def fds(self) -> int:
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
@@ -184,6 +221,14 @@ class Daemon:
         """Resident bytes of the daemon itself."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]
+
+    def peak_rss(self) -> int:
+        """The most bytes that were resident since `forget_peak`."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]
+
+    def forget_peak(self) -> None:
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
@@ -254,6 +299,27 @@ class Client(Protocol):
     async def holds(self, session_id: str, packets: int, patience: float = PATIENCE) -> None:
         """Wait until this many packets have come."""
         await until(lambda: len(self.packets(session_id)) >= packets, f"{packets} packets of {session_id}", patience)
+
+
+def tone(hz: int, seconds: float) -> str:
+    return f"demo:tone?hz={hz}&seconds={seconds}"
+
+
+def cpu_seconds(pid: int) -> float:
+    """Time that the process has run, to the hundredth."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        flags = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[6])
+    except OSError:
+        return False
+    killed = 1 << (signal.SIGKILL - 1)
+    pending = int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
+    return status["State"][0] not in "ZX" and not pending & killed and not flags & PF_EXITING
 
 
 def decode(packets: list[bytes]) -> bytes:

@@ -1,0 +1,128 @@
+"""FFmpeg's command lines, and what its children see of the environment."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from audiosvc.errors import UnsupportedUrl
+from audiosvc.ffmpeg.command import HEADERS_MOST, child_environment, decode_argv, probe_argv
+from audiosvc.sources.model import File, Http, Media, Source, Tone
+
+SONG = File(Path("/music/-a song%d.ogg"))
+
+
+def argv(media: Media, position: float = 0.0, duration: float | None = None) -> list[str]:
+    return decode_argv("/usr/bin/ffmpeg", Source("x", media), position, duration)
+
+
+def value(argv: list[str], option: str) -> str:
+    return argv[argv.index(option) + 1]
+
+
+def headers(**named: str) -> str:
+    given = {name.replace("_", "-"): text for name, text in named.items()}
+    return value(argv(Http("http://h/x", given)), "-headers")
+
+
+class DecodeTests(SynchronousTestCase):
+    def test_a_file_is_opened_by_its_path_and_by_nothing_but_the_file_protocol(self) -> None:
+        made = argv(SONG)
+        self.assertEqual(value(made, "-i"), "file:/music/-a song%d.ogg")
+        self.assertEqual(value(made, "-protocol_whitelist"), "file")
+        self.assertEqual(made[-1], "pipe:1")
+
+    def test_no_demuxer_that_opens_other_things_is_allowed_for_files(self) -> None:
+        allowed = value(argv(SONG), "-format_whitelist").split(",")
+        self.assertIn("ogg", allowed)
+        for name in ("hls", "dash", "concat", "sdp", "rtsp", "imf", "lavfi", "image2", "ffmetadata"):
+            self.assertNotIn(name, allowed)
+
+    def test_over_http_playlists_of_media_are_and_descriptions_of_sessions_are_not(self) -> None:
+        allowed = value(argv(Http("http://h/x")), "-format_whitelist").split(",")
+        self.assertIn("hls", allowed)
+        for name in ("concat", "sdp", "rtsp"):
+            self.assertNotIn(name, allowed)
+
+    def test_over_http_only_its_protocols_are_allowed(self) -> None:
+        made = argv(Http("https://h/x?y"))
+        self.assertEqual(value(made, "-protocol_whitelist"), "http,https,tcp,tls,crypto,httpproxy")
+        self.assertEqual(value(made, "-i"), "https://h/x?y")
+
+    def test_no_picture_is_decoded(self) -> None:
+        for media in (SONG, Http("http://h/x")):
+            decoders = value(argv(media), "-codec_whitelist").split(",")
+            self.assertEqual([name for name in decoders if name in ("png", "mjpeg", "h264", "gif", "webp")], [])
+
+    def test_options_of_the_input_stand_before_it_and_those_of_the_output_behind(self) -> None:
+        made = argv(SONG, 12.5, 3.0)
+        at = made.index("-i")
+        self.assertLess(made.index("-ss"), at)
+        self.assertGreater(made.index("-t"), at)
+        self.assertEqual((value(made, "-ss"), value(made, "-t")), ("12.500000", "3.000000"))
+
+    def test_nothing_is_sought_at_the_beginning_nor_cut_at_the_end(self) -> None:
+        self.assertEqual({"-ss", "-t"} & set(argv(SONG)), set())
+
+    def test_less_than_a_frame_is_a_frame(self) -> None:
+        self.assertEqual(value(argv(SONG, 0.0, 0.001), "-t"), "0.020000")
+        self.assertIn(":d=0.020000,", value(argv(Tone(440, 30), 0.0, 0.001), "-i"))
+
+    def test_a_tone_ends_where_it_ends_wherever_it_is_entered(self) -> None:
+        for position, duration, lasts in (
+            (0.0, None, 30),
+            (10.0, None, 20),
+            (10.0, 5.0, 5),
+            (28.0, 5.0, 2),
+            (31.0, None, 0),
+        ):
+            self.assertIn(f":d={lasts:.6f},", value(argv(Tone(440, 30), position, duration), "-i"))
+
+    def test_headers_out_of_the_list_are_sent_and_others_are_not(self) -> None:
+        self.assertEqual(
+            headers(User_Agent="me/1", X_Forwarded_For="1.2.3.4", Range="bytes=5-"), "User-Agent: me/1\r\n"
+        )
+
+    def test_without_headers_there_is_no_option_for_them(self) -> None:
+        self.assertNotIn("-headers", argv(Http("http://h/x", {"X-Other": "1"})))
+
+    def test_a_header_that_would_inject_another_is_refused(self) -> None:
+        for text in ("a\r\nX: 1", "a\nX: 1", "a\rb", "a\0b"):
+            self.assertRaises(UnsupportedUrl, headers, Referer=text)
+
+    def test_headers_are_not_endless(self) -> None:
+        self.assertEqual(len(headers(Cookie="c" * (HEADERS_MOST - 10))), HEADERS_MOST)
+        self.assertRaises(UnsupportedUrl, headers, Cookie="c" * (HEADERS_MOST - 9))
+
+
+class ProbeTests(SynchronousTestCase):
+    def test_a_probe_opens_the_same_input_in_the_same_way_and_has_no_output(self) -> None:
+        for media in (SONG, Http("https://h/x"), Tone(440, 30)):
+            probed, decoded = probe_argv("/usr/bin/ffmpeg", Source("x", media)), argv(media)
+            self.assertEqual(probed, decoded[: len(probed)])
+            self.assertEqual(probed[-2], "-i")
+
+
+class EnvironmentTests(SynchronousTestCase):
+    def test_nothing_of_the_daemons_environment_gets_through_but_the_path(self) -> None:
+        outside = {"PATH": "/bin", "no_proxy": "*", "http_proxy": "http://p", "HOME": "/root", "LD_PRELOAD": "x.so"}
+        made = child_environment(outside)
+        self.assertEqual(set(made) - {"SSL_CERT_FILE"}, {"PATH", "LANG"})
+        self.assertEqual((made["PATH"], made["LANG"]), ("/bin", "C.UTF-8"))
+
+    def test_without_a_path_there_is_the_usual_one(self) -> None:
+        self.assertEqual(child_environment({})["PATH"], "/usr/local/bin:/usr/bin:/bin")
+
+    def test_the_trust_store_is_the_one_that_python_uses(self) -> None:
+        with tempfile.NamedTemporaryFile() as store, mock.patch.dict(os.environ, SSL_CERT_FILE=store.name):
+            self.assertEqual(child_environment({})["SSL_CERT_FILE"], store.name)
+
+    def test_without_a_trust_store_none_is_named(self) -> None:
+        none = ssl.get_default_verify_paths()._replace(cafile=None)
+        self.patch(ssl, "get_default_verify_paths", lambda: none)
+        self.assertNotIn("SSL_CERT_FILE", child_environment({}))

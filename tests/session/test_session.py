@@ -1,0 +1,588 @@
+"""One session's stories, from its play to its terminal event."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from audiosvc.audio import FRAME_BYTES
+from audiosvc.codec.ogg import OggDemuxer
+from audiosvc.errors import PositionOutOfRange, SourceUnreachable
+from audiosvc.sources.model import Source
+from audiosvc.wire.messages import Error, Finished, Paused, Ready, Resumed, Seeked, Stopped
+from tests.fakes import TONE, frames
+from tests.session.support import IDLE_TIMEOUT, SONG, SessionTestCase
+
+
+class PlayingTests(SessionTestCase):
+    def test_a_track_from_its_play_to_its_end(self) -> None:
+        track_id = self.play()
+        self.pull(1)
+        self.assertEqual(self.types(), [])
+        self.write(3)
+        self.assertEqual(self.types(), ["ready", "0"])
+        self.pull(9)
+        self.assertEqual(self.types(), ["ready", "0", "1"])
+        self.exit()
+        self.assertEqual(self.types(), ["ready", "0", "1", "2", "finished"])
+        self.assertEqual(self.last(), Finished("a", track_id, 0.06))
+        self.assertEqual(
+            self.listener.log["a"][0],
+            Ready("a", track_id, SONG.url, "pcm", 0.0, SONG.title, None, SONG.thumbnail, SONG.uploader),
+        )
+        self.assert_nothing_left()
+
+    def test_ready_comes_with_the_first_packet_though_nobody_takes_it(self) -> None:
+        self.play()
+        self.write(1)
+        self.assertEqual(self.types(), [])
+        self.write(1)
+        self.assertEqual(self.types(), ["ready"])
+
+    def test_a_track_of_one_frame(self) -> None:
+        self.play()
+        self.write(1)
+        self.pull(9)
+        self.exit()
+        self.assertEqual(self.types(), ["ready", "0", "finished"])
+
+    def test_all_at_once_is_in_order_and_the_end_behind_it(self) -> None:
+        self.play()
+        self.child.write(frames(20))
+        self.child.exit()
+        self.turn()
+        self.pull(500)
+        self.assertEqual(self.types(), ["ready", *map(str, range(20)), "finished"])
+        self.assertEqual(self.listener.credit["a"], 480)
+        self.assert_nothing_left()
+
+    def test_exactly_what_there_is_credit_for(self) -> None:
+        self.play()
+        self.child.write(frames(20))
+        self.child.exit()
+        self.turn()
+        for taken in range(1, 20):
+            self.pull(1)
+            self.assertEqual(self.types(), ["ready", *map(str, range(taken))])
+        self.pull(1)
+        self.assertEqual(self.types()[-2:], ["19", "finished"])
+
+    def test_nothing_is_poured_unasked_or_before_it_is_ready(self) -> None:
+        self.play()
+        feed = self.listener.feeds["a"]
+        poured: list[bytes] = []
+        self.assertEqual((feed.pour(5, poured.append), feed.flowing), (0, False))
+        self.write(3)
+        self.assertTrue(feed.flowing)
+        self.assertEqual([feed.pour(most, poured.append) for most in (-1, 0, 1)], [0, 0, 1])
+        self.assertEqual(feed.position, 0.02)
+
+    def test_what_the_media_says_goes_before_what_the_url_let_guess(self) -> None:
+        self.play(url=TONE.url)
+        self.child.say(
+            "[info] Input #0, ogg, from 'x':\n[info]   Duration: 00:00:29.50, start: 0.0\n"
+            "[info]   Stream #0:0: Audio: opus\n[info]     title           : Real\n[info]     artist     : Band\n"
+        )
+        self.write(3)
+        ready = self.listener.log["a"][0]
+        assert isinstance(ready, Ready)
+        self.assertEqual((ready.title, ready.uploader, ready.duration), ("Real", "Band", 29.5))
+        snapshot = self.registry.snapshot("a")
+        self.assertEqual((snapshot.title, snapshot.uploader, snapshot.duration), ("Real", "Band", 29.5))
+
+    def test_start_and_duration_are_asked_of_ffmpeg(self) -> None:
+        self.play(start_at=5.0, duration=2.0)
+        argv = " ".join(self.child.argv)
+        self.assertIn("-ss 5.000000", argv)
+        self.assertIn("-t 2.000000", argv)
+        self.write(2)
+        self.pull(1)
+        ready = self.listener.log["a"][0]
+        assert isinstance(ready, Ready)
+        self.assertEqual(ready.position, 5.0)
+        self.assertEqual(self.registry.snapshot("a").position, 5.02)
+
+    def test_a_seek_keeps_the_end_that_was_asked_for(self) -> None:
+        self.play(start_at=5.0, duration=20.0)
+        for at, left in ((10.0, "15"), (0.0, "25"), (60.0, "0.02")):
+            self.registry.seek("a", at)
+            self.reap()
+            self.assertIn(f"-t {float(left):.6f}", " ".join(self.child.argv))
+
+
+class EncodedTests(SessionTestCase):
+    def test_opus_packets_are_bare(self) -> None:
+        self.play(format="opus")
+        self.pull(9)
+        self.write(5)
+        self.assertEqual(len(self.packets()), 4)
+        self.assertTrue(all(0 < len(packet) < 400 for packet in self.packets()))
+
+    def test_pcm_is_a_frame_a_packet(self) -> None:
+        self.play(format="pcm")
+        self.child.write(frames(3) + b"12")
+        self.pull(9)
+        self.exit()
+        self.assertEqual([len(packet) for packet in self.packets()], [FRAME_BYTES] * 4)
+
+    def test_ogg_is_one_stream_from_headers_to_end_over_a_seek(self) -> None:
+        for name in ("ogg", "web"):
+            self.play(name, format=name)
+            self.pull(7, name)
+            self.write(10)
+            self.registry.seek(name, 3.0)
+            self.reap()
+            self.write(4)
+            self.pull(99, name)
+            self.exit()
+            demuxer = OggDemuxer()
+            pages = [demuxer.feed(page) for page in self.packets(name)]
+            self.assertEqual([len(page) for page in pages], [1] * (2 + 5 + 4))
+            found = [packet for page in pages for packet in page]
+            self.assertTrue(found[0].data.startswith(b"OpusHead") and found[0].bos)
+            self.assertIn(b"TITLE=Song", found[1].data)
+            self.assertEqual([packet.granule for packet in found[2:]], [960 * i for i in range(1, 10)])
+            self.assertEqual([packet.eos for packet in found], [False] * 10 + [True])
+            self.assertEqual(len({packet.serial for packet in found}), 1)
+            self.assertEqual(self.types(name)[-1], "finished")
+            end = self.last(name)
+            assert isinstance(end, Finished)
+            self.assertEqual(end.played, 9 * 0.02, "headers are no sound")
+        self.assert_nothing_left()
+
+    def test_the_last_page_ends_the_stream_though_credit_ran_out_before_it(self) -> None:
+        self.play(format="ogg")
+        self.child.write(frames(3))
+        self.child.exit()
+        self.turn()
+        self.pull(4)
+        self.pull(1)
+        demuxer = OggDemuxer()
+        eos = [packet.eos for page in self.packets() for packet in demuxer.feed(page)]
+        self.assertEqual(eos, [False, False, False, False, True])
+
+    def test_headers_may_come_alone(self) -> None:
+        self.play(format="ogg")
+        self.write(3)
+        self.pull(1)
+        self.assertEqual(len(self.packets()), 1)
+        self.assertEqual(self.registry.snapshot("a").position, 0.0)
+        self.registry.seek("a", 1.0)
+        self.reap()
+        self.write(3)
+        self.pull(2)
+        self.assertIn(b"OpusTags", self.packets()[1])
+        self.assertEqual(self.registry.snapshot("a").position, 1.02)
+
+    def test_the_volume_before_and_while_it_plays(self) -> None:
+        self.play(volume=0.0)
+        self.write(4, first=1)
+        self.registry.set_volume("a", 1.0)
+        self.assertEqual(self.registry.snapshot("a").volume, 1.0)
+        self.write(4, first=1)
+        self.pull(99)
+        packets = self.packets()
+        self.assertEqual(packets[:4], [bytes(FRAME_BYTES)] * 4)
+        self.assertEqual(packets[5:], [frames(1, first=2), frames(1, first=3)])
+
+    def test_a_volume_set_before_there_is_a_pipeline_holds_from_the_first_sample(self) -> None:
+        self.resolver.hold = True
+        self.play()
+        self.registry.set_volume("a", 0.0)
+        self.resolver.answer(SONG)
+        self.write(3, first=1)
+        self.pull(9)
+        self.assertEqual(self.packets(), [bytes(FRAME_BYTES)] * 2)
+
+    def test_the_volume_outlives_a_seek(self) -> None:
+        self.play()
+        self.write(2)
+        self.registry.set_volume("a", 0.0)
+        self.registry.seek("a", 1.0)
+        self.reap()
+        self.write(3, first=1)
+        self.pull(9)
+        self.assertEqual(self.packets(), [bytes(FRAME_BYTES)] * 2)
+
+
+class PausingTests(SessionTestCase):
+    def test_paused_nothing_flows_and_resumed_it_goes_on(self) -> None:
+        track_id = self.play()
+        self.write(6)
+        self.pull(2)
+        self.registry.pause("a")
+        self.registry.pause("a")
+        self.pull(2)
+        self.assertFalse(self.listener.feeds["a"].flowing)
+        self.assertEqual(self.types(), ["ready", "0", "1", "paused"])
+        self.assertEqual(self.last(), Paused("a", track_id, 0.04))
+        self.registry.resume("a")
+        self.registry.resume("a")
+        self.assertEqual(self.types(), ["ready", "0", "1", "paused", "resumed", "2", "3"])
+        self.assertIn(Resumed("a", track_id, 0.04), self.listener.log["a"])
+
+    def test_paused_before_it_is_ready(self) -> None:
+        self.play()
+        self.registry.pause("a")
+        self.assertEqual(self.types(), [])
+        self.pull(5)
+        self.write(6)
+        self.assertEqual(self.types(), ["ready", "paused"])
+        self.registry.resume("a")
+        self.assertEqual(self.types(), ["ready", "paused", "resumed", "0", "1", "2", "3", "4"])
+
+    def test_paused_and_resumed_before_it_is_ready_is_as_if_nothing_was(self) -> None:
+        self.play()
+        self.registry.pause("a")
+        self.registry.resume("a")
+        self.pull(1)
+        self.write(3)
+        self.assertEqual(self.types(), ["ready", "0"])
+
+    def test_the_end_waits_for_who_is_paused(self) -> None:
+        self.play()
+        self.write(3)
+        self.registry.pause("a")
+        self.exit()
+        self.assertEqual(self.types(), ["ready", "paused"])
+        self.pull(9)
+        self.registry.resume("a")
+        self.assertEqual(self.types()[-4:], ["0", "1", "2", "finished"])
+        self.assert_nothing_left()
+
+
+class SeekingTests(SessionTestCase):
+    def test_in_mid_track(self) -> None:
+        track_id = self.play()
+        self.write(10)
+        self.pull(4)
+        first = self.child
+        self.registry.seek("a", 7.5)
+        self.assertEqual(self.last(), Seeked("a", track_id, 7.5, 0.08))
+        self.assertEqual(first.signals, ["KILL"])
+        self.assertEqual(len(self.reactor.children), 1, "not before the old child is reaped")
+        self.pull(5)
+        self.reap()
+        self.assertIn("-ss 7.500000", " ".join(self.child.argv))
+        self.write(4, first=100)
+        self.assertEqual(self.types()[-4:], ["seeked", "100", "101", "102"])
+        self.assertEqual(self.registry.snapshot("a").position, 7.56)
+        self.exit()
+        self.assertEqual(self.last(), Finished("a", track_id, 0.16))
+        self.assertEqual(self.types().count("ready"), 1)
+        self.assert_nothing_left()
+
+    def test_paused_stays_paused(self) -> None:
+        self.play()
+        self.write(10)
+        self.pull(1)
+        self.registry.pause("a")
+        self.registry.seek("a", 2.0)
+        self.reap()
+        self.pull(2)
+        self.write(5, first=50)
+        self.assertEqual(self.registry.snapshot("a").status, "paused")
+        self.assertEqual(self.types(), ["ready", "0", "paused", "seeked"])
+        self.registry.resume("a")
+        self.assertEqual(self.types()[-3:], ["resumed", "50", "51"])
+
+    def test_before_it_is_ready_nobody_is_told(self) -> None:
+        self.play()
+        self.registry.seek("a", 4.0)
+        self.reap()
+        self.write(3)
+        ready = self.last()
+        assert isinstance(ready, Ready)
+        self.assertEqual((self.types(), ready.position), (["ready"], 4.0))
+
+    def test_again_and_again_only_the_last_is_opened(self) -> None:
+        self.play()
+        self.write(3)
+        for at in (1.0, 2.0, 3.0):
+            self.registry.seek("a", at)
+        self.assertEqual(self.living, 0)
+        self.reap()
+        self.assertEqual(len(self.reactor.children), 2)
+        self.assertIn("-ss 3.000000", " ".join(self.child.argv))
+        self.assertEqual(self.types(), ["ready", "seeked", "seeked", "seeked"])
+
+    def test_past_the_known_end_is_refused_and_changes_nothing(self) -> None:
+        self.play(url=TONE.url)
+        self.write(3)
+        self.assertRaises(PositionOutOfRange, self.registry.seek, "a", 30.1)
+        self.pull(1)
+        self.assertEqual(self.types(), ["ready", "0"])
+        self.assertEqual(self.living, 1)
+
+    def test_past_an_unknown_end_finishes(self) -> None:
+        track_id = self.play()
+        self.write(3)
+        self.pull(1)
+        self.registry.seek("a", 500.0)
+        self.reap()
+        self.exit()
+        self.assertEqual(self.last(), Finished("a", track_id, 0.02))
+
+    def test_a_start_past_the_end_is_an_error(self) -> None:
+        self.play(start_at=500.0)
+        self.exit()
+        end = self.last()
+        assert isinstance(end, Error)
+        self.assertEqual((self.types(), end.code), (["error"], "position_out_of_range"))
+        self.assert_nothing_left()
+
+    def test_after_the_child_has_ended(self) -> None:
+        self.play()
+        self.write(3)
+        self.exit()
+        self.registry.seek("a", 1.0)
+        self.pull(9)
+        self.write(2, first=9)
+        self.exit()
+        self.assertEqual(self.types(), ["ready", "seeked", "9", "10", "finished"])
+
+
+class FailingTests(SessionTestCase):
+    def error(self) -> Error:
+        end = self.last()
+        assert isinstance(end, Error)
+        self.assertEqual(sum(name in ("error", "finished", "stopped") for name in self.types()), 1)
+        return end
+
+    def test_a_url_that_leads_nowhere(self) -> None:
+        self.resolver.hold = True
+        track_id = self.play()
+        self.resolver.answer(Failure(SourceUnreachable("no such host")))
+        self.assertEqual(self.error(), Error("a", track_id, "source_unreachable", "no such host", 0.0))
+        self.assert_nothing_left()
+
+    def test_a_resolver_that_fails_itself(self) -> None:
+        self.resolver.hold = True
+        self.play()
+        self.resolver.answer(Failure(ZeroDivisionError()))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.error().code, "decoder_failed")
+        self.assert_nothing_left()
+
+    def test_no_child_to_be_had(self) -> None:
+        self.reactor.spawn_error = OSError(12, "Cannot allocate memory")
+        self.play()
+        self.assertEqual(self.types(), ["error"])
+        self.assertEqual(self.error().code, "spawn_failed")
+        self.assert_nothing_left()
+
+    def test_nothing_within_15_s(self) -> None:
+        self.play()
+        self.reactor.advance(15)
+        self.assertEqual(self.types(), ["error"])
+        self.assertEqual(self.error().code, "source_timeout")
+        self.assert_nothing_left()
+
+    def test_nothing_but_an_exit(self) -> None:
+        self.play()
+        self.exit()
+        self.assertEqual(self.types(), ["error"])
+        self.assertEqual(self.error().code, "not_audio")
+
+    def test_in_mid_track_what_was_made_is_still_heard(self) -> None:
+        track_id = self.play(url=TONE.url)
+        self.write(5)
+        self.exit(signal=9)
+        self.assertEqual(self.types(), ["ready"])
+        self.pull(9)
+        self.assertEqual(self.types(), ["ready", "0", "1", "2", "3", "4", "error"])
+        self.assertEqual(self.error(), Error("a", track_id, "decoder_failed", "FFmpeg was killed", 0.1, 30.0))
+
+
+class StoppingTests(SessionTestCase):
+    def stop(self, played: float = 0.0, ready: bool = True) -> None:
+        """Stop now: one terminal event, not a word after it, nothing left."""
+        track_id = self.registry.snapshot("a").track_id
+        self.registry.stop("a")
+        said = self.types()
+        self.assertEqual(self.last(), Stopped("a", track_id, "stop", played))
+        mine = [said for said in self.listener.log["a"] if getattr(said, "track_id", "") == track_id]
+        self.assertEqual([type(event) for event in mine if isinstance(event, Ready | Stopped)], [Ready] * ready + [Stopped])
+        self.registry.stop("a")
+        self.pull(99)
+        self.reactor.advance(20)
+        self.assertEqual(self.types(), said)
+        self.assert_nothing_left()
+
+    def test_while_the_url_is_looked_up(self) -> None:
+        self.resolver.hold = True
+        cancelled: list[Deferred[Source]] = []
+        waiting = Deferred[Source](cancelled.append)
+        self.patch(self.resolver, "resolve", lambda url: waiting)
+        self.play()
+        self.stop(ready=False)
+        self.assertEqual(cancelled, [waiting])
+
+    def test_while_the_url_is_looked_up_and_the_answer_comes_all_the_same(self) -> None:
+        self.resolver.hold = True
+        self.play()
+        self.stop(ready=False)
+        self.resolver.answer(SONG)
+        self.assertEqual(self.reactor.children, [])
+
+    def test_while_its_predecessors_child_lives(self) -> None:
+        self.play()
+        self.play()
+        self.stop(ready=False)
+        self.assertEqual(len(self.reactor.children), 1)
+
+    def test_at_the_gate(self) -> None:
+        for name in "bc":
+            for _ in range(2):
+                self.play(name)
+                self.registry.stop(name)
+                self.reap()
+        self.play()
+        self.assertEqual(len(self.reactor.children), 4)
+        self.stop(ready=False)
+        self.assertEqual(len(self.reactor.children), 4)
+
+    def test_before_the_first_packet(self) -> None:
+        self.play()
+        self.stop(ready=False)
+
+    def test_paused_before_the_first_packet(self) -> None:
+        self.play()
+        self.registry.pause("a")
+        self.stop(ready=False)
+
+    def test_while_it_plays(self) -> None:
+        self.play()
+        self.write(5)
+        self.pull(2)
+        self.stop(played=0.04)
+
+    def test_paused(self) -> None:
+        self.play()
+        self.write(5)
+        self.registry.pause("a")
+        self.stop()
+
+    def test_between_a_seek_and_its_first_packet(self) -> None:
+        self.play()
+        self.write(5)
+        self.pull(3)
+        self.registry.seek("a", 5.0)
+        self.stop(played=0.06)
+
+    def test_between_the_end_of_the_source_and_the_last_packet(self) -> None:
+        self.play()
+        self.write(5)
+        self.exit()
+        self.stop()
+
+    def test_nobody_takes_it(self) -> None:
+        self.play()
+        self.write(5)
+        self.listener.feeds["a"].abandoned()
+        end = self.last()
+        assert isinstance(end, Stopped)
+        self.assertEqual(end.reason, "consumer_timeout")
+        self.assert_nothing_left()
+
+
+class IdlenessTests(SessionTestCase):
+    def assert_idle_after(self, seconds: float) -> None:
+        self.reactor.advance(seconds - 1)
+        self.assertNotIn("stopped", self.types())
+        self.reactor.advance(1)
+        end = self.last()
+        assert isinstance(end, Stopped)
+        self.assertEqual(end.reason, "idle_timeout")
+        self.assert_nothing_left()
+
+    def test_paused_for_too_long(self) -> None:
+        self.play()
+        self.write(5)
+        self.reactor.advance(1000)
+        self.registry.pause("a")
+        self.assert_idle_after(IDLE_TIMEOUT)
+
+    def test_nobody_takes_a_packet_for_too_long(self) -> None:
+        self.play()
+        self.write(5)
+        self.reactor.advance(1000)
+        self.pull(1)
+        self.assert_idle_after(IDLE_TIMEOUT)
+
+    def test_asking_in_vain_is_no_activity(self) -> None:
+        self.play()
+        self.write(2)
+        self.pull(99)
+        for _ in range(17):
+            self.reactor.advance(100)
+            self.pull(1)
+        self.assert_idle_after(100)
+
+    def test_packets_that_flow_keep_it_alive(self) -> None:
+        self.play()
+        for _ in range(40):
+            self.write(1)
+            self.pull(1)
+            self.reactor.advance(100)
+        self.assertNotIn("stopped", self.types())
+
+    def test_so_does_what_is_asked_of_it(self) -> None:
+        self.play()
+        self.write(5)
+        self.registry.pause("a")
+        for action in (
+            lambda: self.registry.set_volume("a", 0.5),
+            lambda: self.registry.seek("a", 1.0),
+            lambda: self.registry.resume("a"),
+            lambda: self.registry.pause("a"),
+        ):
+            self.reactor.advance(IDLE_TIMEOUT - 1)
+            action()
+            self.reap()
+            self.write(2)
+        self.assert_idle_after(IDLE_TIMEOUT)
+
+
+class SnapshotTests(SessionTestCase):
+    def test_at_each_stage(self) -> None:
+        self.resolver.hold = True
+        track_id = self.play(format="web", start_at=2.0, volume=0.5)
+        seen = self.registry.snapshot("a")
+        self.assertEqual(
+            (seen.session_id, seen.track_id, seen.status, seen.url, seen.format, seen.position, seen.volume),
+            ("a", track_id, "extracting", SONG.url, "web", 2.0, 0.5),
+        )
+        self.assertEqual((seen.title, seen.duration, seen.uploader, seen.thumbnail), (None, None, None, None))
+        self.assertEqual((seen.bitrate, seen.bytes_sent, seen.packets_sent), (64_000, 0, 0))
+        self.assertEqual((seen.buffered, seen.underruns, seen.held), (0.0, 0, False))
+
+        self.registry.seek("a", 3.0)
+        self.assertEqual(self.registry.snapshot("a").position, 3.0)
+        self.registry.pause("a")
+        self.assertEqual(self.registry.snapshot("a").status, "paused")
+        self.registry.resume("a")
+        self.resolver.answer(SONG)
+        seen = self.registry.snapshot("a")
+        self.assertEqual((seen.status, seen.title, seen.uploader), ("extracting", "Song", "Somebody"))
+        self.assertEqual(seen.position, 3.0)
+
+        self.write(6)
+        seen = self.registry.snapshot("a")
+        self.assertEqual((seen.status, seen.buffered), ("streaming", 0.1))
+        self.pull(4)
+        self.listener.feeds["a"].underran()
+        self.listener.is_held = True
+        seen = self.registry.snapshot("a")
+        self.assertEqual((seen.position, seen.packets_sent, seen.buffered), (3.04, 4, 0.06))
+        self.assertEqual(seen.bytes_sent, sum(map(len, self.packets())))
+        self.assertEqual((seen.underruns, seen.held), (1, True))
+
+        self.registry.pause("a")
+        self.assertEqual(self.registry.snapshot("a").status, "paused")
+        self.registry.resume("a")
+        self.assertEqual(self.registry.snapshot("a").status, "streaming")
+
+    def test_the_plays_own_bitrate_goes_before_the_houses(self) -> None:
+        self.play(format="opus", bitrate=32_000)
+        self.assertEqual(self.registry.snapshot("a").bitrate, 32_000)

@@ -37,6 +37,7 @@ setup(
         "Twisted[tls]>=25.5",
         "klein>=24.8",
         "treq>=25.5",
+        "idna>=3.7",
         "msgspec>=0.19",
         "prometheus-client>=0.22",
         "opuslib>=3.0.1",

@@ -70,21 +70,23 @@ class FakeChild:
         """Say a last thing, close both pipes and live on."""
         if self._pcm >= 0:
             os.write(self._messages, last.encode())
-            os.close(self._pcm)
-            os.close(self._messages)
-            self._pcm = -1
+            self._close()
             self._reactor.poll()
 
     def exit(self, signal: int | None = None, status: int = 0) -> None:
         """End: both pipes are closed, and the child is reaped, before anybody has read what is in them."""
         if self.alive:
             self.alive = False
-            if self._pcm >= 0:
-                os.close(self._pcm)
-                os.close(self._messages)
+            self._close()
             done = signal is None and status == 0
             self._protocol.processEnded(Failure(ProcessDone(0) if done else ProcessTerminated(status, signal)))
             self._reactor.poll()
+
+    def _close(self) -> None:
+        if self._pcm >= 0:
+            os.close(self._pcm)
+            os.close(self._messages)
+            self._pcm = -1
 
     def signalProcess(self, signal: str) -> None:
         if not self.alive:

@@ -168,24 +168,36 @@ class ApiChannel(http.HTTPChannel):
         self.transport.write(f"HTTP/1.1 {told.status} {told.phrase}\r\n{head}\r\n".encode() + told.body)
         self.loseConnection()
 
+    def make_way(self) -> None:
+        """Close for a newer connection's sake."""
+        self._stop_deadline()
+        self.transport.abortConnection()
+
     def _start_deadline(self) -> None:
         if self._deadline is None:
             self._deadline = self.callLater(REQUEST_SECONDS, self._too_slow)
+            self.site.unhurried[self] = None
 
     def _stop_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+            del self.site.unhurried[self]
 
     def _too_slow(self) -> None:
         self._deadline = None
+        del self.site.unhurried[self]
         self.site.traffic.connections_timed_out += 1
         self._log.info("Closing a connection from {peer}: it took too long", peer=self.transport.getPeer())
         self.transport.abortConnection()
 
 
 class ApiSite(Site):
-    """The API as a factory of connections, of which it keeps at most `CONNECTIONS_MOST`."""
+    """The API as a factory of connections, of which it keeps at most `CONNECTIONS_MOST`.
+
+    A caller with a whole request to send gets in even where as many others drip theirs: past the limit the one whose
+    deadline has run longest makes way, and only where none has one running is the new one closed.
+    """
 
     protocol = ApiChannel  # type: ignore[assignment]  # A proxy for switching to HTTP/2 is what it expects.
     requestFactory = ApiRequest
@@ -197,6 +209,8 @@ class ApiSite(Site):
         self.routes = routes
         self.guard = guard
         self.traffic = routes.traffic
+        self.unhurried: dict[ApiChannel, None] = {}
+        """Connections with a deadline running, in the order of their deadlines."""
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         if self.traffic.connections < CONNECTIONS_MOST:
@@ -205,8 +219,12 @@ class ApiSite(Site):
         self.traffic.connections_refused += 1
         if not self._full:
             self._full = True
-            self._log.warn("Refusing connections to the API: {most} are open", most=CONNECTIONS_MOST)
-        return None
+            self._log.warn("Closing connections to the API: {most} are open", most=CONNECTIONS_MOST)
+        slowest = next(iter(self.unhurried), None)
+        if slowest is None:
+            return None
+        slowest.make_way()
+        return super().buildProtocol(addr)
 
     def acceptableProtocols(self) -> list[bytes]:
         return [b"http/1.1"]

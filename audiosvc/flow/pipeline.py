@@ -211,6 +211,11 @@ class Pipeline:
             return
         if not self._made:
             self._child.hear()
+            duration = self.report.duration
+            if duration is not None and self._at >= duration:
+                # From behind an Ogg's end FFmpeg gives its last second.
+                self._end(None)
+                return
             if not self._at_end:
                 self._cancel_deadline()
         self._made += len(packets)

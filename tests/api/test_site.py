@@ -256,13 +256,24 @@ class Time(SiteCase):
 
 
 class Connections(SiteCase):
-    def test_past_the_limit_none_is_taken_until_one_goes(self) -> None:
+    def test_past_the_limit_the_slowest_to_ask_makes_way(self) -> None:
+        self.connection.send(GET)
         others = [Connection(self.site) for _ in range(CONNECTIONS_MOST - 1)]
-        self.assertEqual(self.traffic.connections, CONNECTIONS_MOST)
+        others[0].send(STOP)
+        self.assertEqual([answer.status for answer in Connection(self.site).send(GET)], [200])
+        self.assertEqual([c.open for c in (self.connection, *others[:2])], [True, False, True])
+        self.assertEqual((self.traffic.connections, self.traffic.connections_refused), (CONNECTIONS_MOST, 1))
+        self.clock.advance(REQUEST_SECONDS)
+        self.assertEqual(self.traffic.connections, 2)
+
+    def test_past_the_limit_none_is_taken_where_none_is_slow(self) -> None:
+        connections = [self.connection, *(Connection(self.site) for _ in range(CONNECTIONS_MOST - 1))]
+        for connection in connections:
+            connection.send(GET)
         self.assertIsNone(self.site.buildProtocol(None))
         self.assertIsNone(self.site.buildProtocol(None))
         self.assertEqual(self.traffic.connections_refused, 2)
-        others[0].transport.loseConnection()
+        connections[0].transport.loseConnection()
         self.assertEqual([answer.status for answer in Connection(self.site).send(GET)], [200])
 
     def test_over_tls_no_other_http_is_offered(self) -> None:

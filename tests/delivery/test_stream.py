@@ -67,9 +67,7 @@ class StreamTestCase(SynchronousTestCase):
     def heard(self, connection: FakeConnection) -> list[str]:
         """What was received, in short: packets as `t1:4`, events by their names."""
         connection.flush()
-        return [
-            m.payload.decode() if isinstance(m, Packet) else type(m).__name__.lower() for m in connection.received
-        ]
+        return [m.payload.decode() if isinstance(m, Packet) else type(m).__name__.lower() for m in connection.received]
 
     def attached(self, connection: FakeConnection) -> Attached:
         connection.flush()

@@ -87,6 +87,14 @@ class OwnEndTests(EndingTestCase):
         self.turn()
         self.assert_ended(pipeline, None)
 
+    def test_what_an_ogg_gives_for_a_position_behind_its_end_is_not_played(self) -> None:
+        pipeline, child = self.begin(replace(SONG, url="file:///song.ogg"), at=10.0)
+        child.say("[info] Input #0, ogg, from 'file:/song.ogg':\n[info]   Duration: 00:00:08.50, start: 0.0\n")
+        child.write(frames(5))
+        self.turn()
+        self.assertEqual(pipeline.ready, 0)
+        self.assert_ended(pipeline, None)
+
     def test_the_end_waits_for_the_reaping_for_only_then_is_all_said(self) -> None:
         pipeline, child = self.begin(SONG)
         self.play_out(pipeline, child, 5)

@@ -175,14 +175,18 @@ class Daemon:
 
     async def alone(self, url: str, **body: Any) -> list[bytes]:
         """The packets of one undisturbed play, drawn with credit and so faster than real time."""
-        client = await self.connect(Subscribe("alone"), Credit("alone", CREDIT_MOST))
-        await self.play("alone", url, **body)
-        while not client.ends("alone"):
-            held = len(client.packets("alone"))
-            await until(lambda: client.ends("alone") or len(client.packets("alone")) > held, "more packets")
-            client.send(Credit("alone", len(client.packets("alone")) - held))
+        return (await self.draw("alone", url, **body)).packets("alone")
+
+    async def draw(self, session_id: str, url: str, **body: Any) -> Client:
+        """All that one play gives, drawn with credit."""
+        client = await self.connect(Subscribe(session_id), Credit(session_id, CREDIT_MOST))
+        await self.play(session_id, url, **body)
+        while not client.ends(session_id):
+            held = len(client.packets(session_id))
+            await until(lambda: client.ends(session_id) or len(client.packets(session_id)) > held, "more packets")
+            client.send(Credit(session_id, len(client.packets(session_id)) - held))
         await self.disconnect(client)
-        return client.packets("alone")
+        return client
 
     # --- what can be seen from outside -------------------------------------------------------------------------------
 

@@ -31,7 +31,14 @@ CANONICAL = {
 REFUSED = (
     *("", "http", "http:", "http:/", "http:/h/x", "http:h/x", "https:/h", "ftp://h/x", "//h/x", "h/x"),
     *("http://", "http:///x", "http://?x", "http://#x", "http://:80/x", "http://h:/x", "http://h:0/x"),
-    *("http://h:65536/x", "http://h:-1/x", "http://h:8o/x", "http://h:80:80/x", "http://h:+80/x", "http://h:８０/x"),
+    *(
+        "http://h:65536/x",
+        "http://h:-1/x",
+        "http://h:8o/x",
+        "http://h:80:80/x",
+        "http://h:+80/x",
+        "http://h:\uff18\uff10/x",
+    ),
     *("http://user@h/x", "http://user:pw@h/x", "http://@h/x", "http://good.example@127.0.0.1/x", "http://h%40i/x"),
     *("http://h i/x", "http://h/a b", "http://h/a\\b", "http://h\\@i/x", "http://h/a\tb", "http://h/a\r\nX: 1"),
     *("http://h/a\nb", "http://h/\0", "http://h/\x7f", "http://h/\x85", "http://h/\u2028", "http://h/\ud800"),

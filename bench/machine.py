@@ -1,0 +1,78 @@
+"""What this machine is, and what the kernel says of the processes on it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from audiosvc import __version__
+from audiosvc.codec.opus import libopus_version
+from bench.measure import Stat, pss_of, stat_of
+
+PROC = Path("/proc")
+_TICKS = os.sysconf("SC_CLK_TCK")
+_CPU_MODEL = re.compile(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", re.MULTILINE)
+_FFMPEG = re.compile(r"ffmpeg version (\S+)")
+
+
+def description(ffmpeg: str) -> dict[str, str | int | float]:
+    said = subprocess.run([ffmpeg, "-hide_banner", "-version"], stdout=subprocess.PIPE, text=True).stdout
+    model, version = _CPU_MODEL.search((PROC / "cpuinfo").read_text()), _FFMPEG.search(said)
+    return {
+        "cpu": model[1] if model else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load": round(os.getloadavg()[0], 2),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "ffmpeg": version[1] if version else "unknown",
+        "libopus": libopus_version(),
+        "audiosvc": __version__,
+    }
+
+
+def cores_apart() -> tuple[set[int], set[int]] | None:
+    """Cores for the daemon and for those who measure it, where there are enough of them."""
+    cores = sorted(os.sched_getaffinity(0))
+    return (set(cores[:-1]), {cores[-1]}) if len(cores) > 2 else None
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process, all its threads, to the nanosecond; 0 where it is gone.
+
+    Not from /proc, whose hundredths are a large part of what one session uses. The clock's number is made as
+    clock_getcpuclockid(3) makes it.
+    """
+    try:
+        return time.clock_gettime(~pid << 3 | 2)
+    except OSError:
+        return 0.0
+
+
+def children_of(pid: int) -> list[int]:
+    return [stat.pid for stat in _stats() if stat.parent == pid]
+
+
+def children_cpu_seconds(pid: int) -> float:
+    """Those that run now, and those that it has reaped."""
+    running = sum(cpu_seconds(child) for child in children_of(pid))
+    return running + stat_of((PROC / str(pid) / "stat").read_text()).reaped / _TICKS
+
+
+def pss(pid: int) -> int:
+    """Bytes: what is its own, and its share of what it shares with others; 0 where it is gone."""
+    try:
+        return pss_of((PROC / str(pid) / "smaps_rollup").read_text())
+    except OSError:
+        return 0
+
+
+def _stats() -> Iterator[Stat]:
+    for folder in PROC.glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            yield stat_of((folder / "stat").read_text())

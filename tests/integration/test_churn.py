@@ -1,0 +1,248 @@
+"""Many plays, stops and seeks in a heap: the last call wins, each track ends once, and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+from typing import Any
+
+import pytest_twisted
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol
+
+from audiosvc.wire.messages import TERMINAL, Error, Packet, Ready, Seeked, SessionEvent, Stopped, Subscribe
+from tests.integration.conftest import Start
+from tests.integration.harness import Client, Daemon, reactor, sleep, tone, until
+
+MIB = 1024 * 1024
+
+
+class Pipeline(Protocol):
+    """Sends requests without waiting for answers, so that the daemon takes them in this order and as fast as it can."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._answers: list[tuple[int, Any]] = []
+        self._wanted = 0
+        self._waiting: Deferred[list[tuple[int, Any]]] = Deferred()
+
+    async def post(self, *requests: tuple[str, Any]) -> list[tuple[int, Any]]:
+        """(path, body) each; returns status and decoded JSON of each."""
+        self._answers, self._wanted, self._waiting = [], len(requests), Deferred()
+        sent = b""
+        for path, body in requests:
+            said = b"" if body is None else json.dumps(body).encode()
+            sent += f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(said)}\r\n".encode()
+            sent += (b"Content-Type: application/json\r\n" if said else b"") + b"\r\n" + said
+        self.transport.write(sent)  # type: ignore[union-attr]
+        return await self._waiting
+
+    def dataReceived(self, data: bytes) -> None:
+        self._rest += data
+        while b"\r\n\r\n" in self._rest:
+            head, _, rest = self._rest.partition(b"\r\n\r\n")
+            lines = head.decode().split("\r\n")
+            (length,) = (int(line.split(":")[1]) for line in lines if line.lower().startswith("content-length:"))
+            if len(rest) < length:
+                return
+            self._answers.append((int(lines[0].split()[1]), json.loads(rest[:length])))
+            self._rest = rest[length:]
+        if len(self._answers) == self._wanted:
+            self._waiting.callback(self._answers)
+
+
+async def pipeline(daemon: Daemon) -> Pipeline:
+    return await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", daemon.port), Pipeline())
+
+
+class Looks:
+    """What was seen of the daemon's children, every few milliseconds until `over`."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.count = self.most_live = self.most = 0
+        self.over = False
+        self._daemon = daemon
+
+    async def look(self) -> None:
+        while not self.over:
+            self.count += 1
+            self.most = max(self.most, len(self._daemon.children()))
+            self.most_live = max(self.most_live, len(self._daemon.live_children()))
+            await sleep(0.003)
+
+
+async def settled(daemon: Daemon, fds: int) -> None:
+    """Wait until the daemon has no child and no more file descriptors than before."""
+    await until(lambda: not daemon.children() and daemon.fds() <= fds, "children and descriptors are gone")
+
+
+def tracks_in_order(client: Client, session_id: str) -> dict[str, list[Any]]:
+    """What came of each track, in order; each track's messages follow each other, none of another in between."""
+    tracks: dict[str, list[Any]] = {}
+    current = ""
+    for message in client.received:
+        if isinstance(message, Packet) and message.session_id == session_id:
+            tracks[current].append(message.payload)
+        elif isinstance(message, SessionEvent) and message.session_id == session_id:
+            assert message.track_id == current or message.track_id not in tracks
+            current = message.track_id
+            tracks.setdefault(current, []).append(message)
+    return tracks
+
+
+@pytest_twisted.ensureDeferred
+async def test_five_hundred_plays_and_stops_on_one_id_end_once_each_and_the_last_call_wins(start: Start) -> None:
+    seed = random.randrange(10**6)
+    dice = random.Random(seed)
+    daemon = await start()
+    notes = [300, 500, 700, 900]
+    references = {tone(hz, 10): await daemon.alone(tone(hz, 10)) for hz in notes}
+    client = await daemon.connect()
+    control = await pipeline(daemon)
+    await settled(daemon, daemon.fds())
+    fds, threads, rss = daemon.fds(), daemon.threads(), daemon.rss()
+    looks = Looks(daemon)
+    looking = Deferred.fromCoroutine(looks.look())
+    urls: dict[str, str] = {}
+    calls = bursts = 0
+    while calls < 500:
+        size = min(dice.choice([1, 2, 3, 10, 40]), 500 - calls)
+        ops = [dice.choice(["play", "play", "stop"]) for _ in range(size)]
+        asked = [tone(dice.choice(notes), 10) for _ in ops]
+        bodies = [{"url": url} if op == "play" else None for op, url in zip(ops, asked, strict=True)]
+        answers = await control.post(*((f"/session/s/{op}", body) for op, body in zip(ops, bodies, strict=True)))
+        assert [status for status, _ in answers] == [200] * size
+        urls.update({answer["track_id"]: url for (_, answer), url in zip(answers, asked, strict=True) if "track_id" in answer})
+        status, now = await daemon.request("GET", "/session/s/status")
+        if ops[-1] == "stop":
+            assert (status, now["status"]) == (404, "not_found")
+        else:
+            assert (status, now["track_id"], now["url"]) == (200, answers[-1][1]["track_id"], asked[-1])
+        calls, bursts = calls + size, bursts + 1
+        if dice.random() < 0.5:
+            await sleep(dice.choice([0.005, 0.02, 0.05, 0.2]))
+    ((_, last),) = await control.post(("/session/s/play", {"url": tone(300, 10)}))
+    urls[last["track_id"]] = tone(300, 10)
+    await until(lambda: len(tracks_in_order(client, "s").get(last["track_id"], [])) > 25, "the last play is heard")
+    await control.post(("/session/s/stop", None))
+    await until(lambda: len(client.ends("s")) == len(urls), "every play ends")
+    await sleep(0.1)
+    looks.over = True
+    await looking
+    await settled(daemon, fds)
+
+    tracks = tracks_in_order(client, "s")
+    assert list(tracks) == list(urls)
+    heard = 0
+    for track_id, messages in tracks.items():
+        ends = [m for m in messages if isinstance(m, TERMINAL)]
+        assert ends == messages[-1:]
+        assert isinstance(ends[0], Stopped)
+        packets = [m for m in messages if isinstance(m, bytes)]
+        assert packets == references[urls[track_id]][: len(packets)]
+        assert isinstance(messages[0], Ready) or len(messages) == 1
+        heard += isinstance(messages[0], Ready)
+    vitals = await daemon.get("/health")
+    print(
+        f"\n500 calls on one id (seed {seed}): {len(urls)} plays in {bursts} bursts, {heard} of them heard, "
+        f"{len(urls)} ends, {vitals['spawns']} children started, at most {looks.most_live} live and {looks.most} in all "
+        f"({looks.count} looks); afterwards {len(daemon.children())} children, fds {fds} -> {daemon.fds()}, "
+        f"threads {threads} -> {daemon.threads()}, RSS {rss / MIB:.1f} -> {daemon.rss() / MIB:.1f} MiB"
+    )
+    assert looks.most_live <= 1
+    assert daemon.threads() == threads
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_hundred_ids_at_once_end_once_each_and_leave_nothing_behind(start: Start) -> None:
+    daemon = await start()
+    names = [f"s{n}" for n in range(100)]
+    client = await daemon.connect()
+    control = await pipeline(daemon)
+    await daemon.alone(tone(440, 0.1))
+    fds, threads, rss = daemon.fds(), daemon.threads(), daemon.rss()
+    answers = await control.post(*((f"/session/{name}/play", {"url": tone(300 + n, 30)}) for n, name in enumerate(names)))
+    accepted = {name: answer["track_id"] for name, (_, answer) in zip(names, answers, strict=True)}
+    await until(lambda: all("ready" in client.types(name) for name in names), "all are ready")
+    playing = len(daemon.live_children()), daemon.zombies(), daemon.fds(), daemon.threads(), daemon.rss()
+    await control.post(*((f"/session/{name}/stop", None) for name in names))
+    await until(lambda: all(client.ends(name) for name in names), "all end")
+    await settled(daemon, fds)
+    await sleep(0.2)
+    for name in names:
+        assert client.types(name) == ["ready", "stopped"]
+        assert {event.track_id for event in client.events(name)} == {accepted[name]}
+    vitals = await daemon.get("/health")
+    assert (vitals["children"], sum(vitals["sessions"].values())) == (0, 0)
+    assert vitals["ends"] == {"stopped:stop": 100, "finished": 1}
+    print(
+        f"\n100 ids: children 0 -> {playing[0]} -> {len(daemon.children())}, zombies {daemon.zombies()}, "
+        f"fds {fds} -> {playing[2]} -> {daemon.fds()}, threads {threads} -> {playing[3]} -> {daemon.threads()}, "
+        f"RSS {rss / MIB:.1f} -> {playing[4] / MIB:.1f} -> {daemon.rss() / MIB:.1f} MiB"
+    )
+    assert playing[0] == 100
+    assert daemon.threads() == threads
+
+
+@pytest_twisted.ensureDeferred
+async def test_of_fifty_seeks_in_a_burst_the_last_position_is_heard_as_if_played_from_there(start: Start) -> None:
+    daemon = await start()
+    source, last = "demo:nightdrive", 81.24
+    reference = await daemon.alone(source, start_at=last)
+    beginning = await daemon.alone(source, duration=2)
+    client = await daemon.connect()
+    control = await pipeline(daemon)
+    looks = Looks(daemon)
+    looking = Deferred.fromCoroutine(looks.look())
+    await daemon.play("s", source)
+    await client.holds("s", 50)
+    seeks = [*(1 + n * 1.7 for n in range(49)), last]
+    answers = await control.post(*(("/session/s/seek", {"position": position}) for position in seeks))
+    assert [status for status, _ in answers] == [200] * 50
+    await client.hears("s", "finished")
+    looks.over = True
+    await looking
+
+    at = [n for n, message in enumerate(client.received) if isinstance(message, Seeked)]
+    sought = [message.position for message in client.received if isinstance(message, Seeked)]
+    old = [m.payload for m in client.received[: at[0]] if isinstance(m, Packet)]
+    new = [m.payload for m in client.received[at[-1] :] if isinstance(m, Packet)]
+    between = [m for m in client.received[at[0] : at[-1]] if isinstance(m, Packet)]
+    vitals = await daemon.get("/health")
+    print(
+        f"\n50 seeks in a burst: {len(sought)} told, {len(between)} packets between, {len(new)} packets from {last} s on, "
+        f"{vitals['spawns'] - 2} children started, at most {looks.most_live} live"
+    )
+    assert sought[-1] == last
+    assert old == beginning[: len(old)]
+    assert new == reference
+    assert client.types("s")[-1] == "finished"
+    assert looks.most_live <= 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_child_that_is_killed_takes_only_its_own_session_with_it(start: Start) -> None:
+    daemon = await start()
+    references = {hz: await daemon.alone(tone(hz, 8)) for hz in (300, 500, 700)}
+    client = await daemon.connect(*(Subscribe(str(hz)) for hz in references))
+    for hz in references:
+        await daemon.play(str(hz), tone(hz, 8))
+    await client.holds("500", 100)
+    os.kill(daemon.child_playing(500), signal.SIGKILL)
+    end = await client.hears("500", "error")
+    for hz in (300, 700):
+        await client.hears(str(hz), "finished")
+        assert client.packets(str(hz)) == references[hz]
+    assert isinstance(end, Error)
+    assert (end.code, end.duration) == ("decoder_failed", 8.0)
+    played = client.packets("500")
+    assert played == references[500][: len(played)]
+    assert 100 <= len(played) < 400
+    assert end.played == round(len(played) * 0.02, 2)
+    assert client.types("500") == ["ready", "error"]
+    gap = max(client.largest_gap(str(hz)) for hz in (300, 700))
+    await until(lambda: not daemon.children(), "every child is reaped")
+    print(f"\na child killed: {end.code} ({end.message}) after {end.played} s; the others' largest gap {gap * 1000:.1f} ms")

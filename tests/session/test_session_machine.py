@@ -1,0 +1,404 @@
+"""Plays, stops, pauses and seeks on a few ids, mixed at will with what children, encoders and a listener do.
+
+Every play has a URL of its own, and every frame of every child a number of its own, so that the listener's log tells
+what was heard of which child. The log alone is judged, event by event, against what the wire protocol promises.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from audiosvc.audio import FRAME_BYTES, FRAME_SAMPLES, seconds_of
+from audiosvc.errors import PositionOutOfRange, SessionNotFound, SourceNotFound, TooManySessions
+from audiosvc.ffmpeg.process import Spawner
+from audiosvc.flow.pipeline import Workshop
+from audiosvc.session.registry import Registry
+from audiosvc.session.session import House
+from audiosvc.session.track import Play
+from audiosvc.sources.model import File, Source
+from audiosvc.wire.messages import Error, Finished, Paused, Ready, Resumed, Seeked, SessionEvent, Stopped
+from tests.fakes import FakeChild, FakeEncoders, FakeReactor, open_fds
+from tests.session.support import Listener
+
+FRAMES_MOST = 120
+"""Frames that one child may write; with two bits for the gain, numbers reach for 68 children."""
+
+DURATION = 1.5
+
+ids = st.sampled_from(["guild-a", "user:42", "c"])
+some = st.integers(0, 1000)
+rarely = st.integers(0, 3).map(lambda n: n == 3)
+"""What ends things must not happen at every turn, or nothing is ever heard."""
+
+
+class Resolver:
+    """Answers when told to. Implements `interfaces.ISourceResolver` as far as sessions go."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[str, Deferred[Source]]] = []
+
+    def check(self, url: str) -> None:
+        pass
+
+    def resolve(self, url: str) -> Deferred[Source]:
+        answer: Deferred[Source] = Deferred()
+        self.waiting.append((url, answer))
+        return answer
+
+
+@dataclass
+class Sound:
+    """What one child has to write, and how far it has come; each value is odd, so that a doubled one shows."""
+
+    child: FakeChild
+    url: str
+    at: float
+    first: int
+    written: int = 0
+    hung_up: bool = False
+    pcm: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        numbers = range(self.first, self.first + FRAMES_MOST)
+        self.pcm = b"".join(array("h", [2 * n + 1]).tobytes() * (2 * FRAME_SAMPLES) for n in numbers)
+
+
+@dataclass
+class Heard:
+    """One session id's log, as far as it has been read."""
+
+    read: int = 0
+    tracks: list[tuple[str, str]] = field(default_factory=list)
+    """Track ids and URLs of plays that have no terminal event yet, oldest first."""
+    ready: bool = False
+    paused: bool = False
+    position: float = 0.0
+    frames: int = 0
+    sound: Sound | None = None
+    next: int = 0
+    """The frame of `sound` that comes next; None of it was heard where that is 0."""
+
+
+class SessionMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fds = open_fds()
+        self.reactor = FakeReactor()
+        self.encoders = FakeEncoders(self.reactor, at_once=False)
+        self.spawner = Spawner(self.reactor.as_reactor, {})
+        self.resolver = Resolver()
+        self.listener = Listener()
+        workshop = Workshop(self.reactor.as_reactor, self.spawner, self.encoders, "ffmpeg", complexity=0)
+        house = House(workshop, self.resolver, self.listener, bitrate=64_000, idle_timeout=60.0)  # type: ignore[arg-type]
+        self.registry = Registry(house, max_sessions=2)
+        self.heard: dict[str, Heard] = {}
+        self.owners: dict[str, str] = {}
+        self.sounds: list[Sound] = []
+        self.plays = 0
+        self.ends = 0
+
+    # --- what is asked ------------------------------------------------------------------------------------------------
+
+    @initialize()
+    def begin(self) -> None:
+        self.play("c", 0.0, None)
+        self.look_up(1, None)
+
+    @rule(
+        session_id=ids, at=st.sampled_from([0.0, 0.0, 0.5, 99.0]), duration=st.sampled_from([None, 1.0]), rarely=rarely
+    )
+    def play_or_replace(self, session_id: str, at: float, duration: float | None, rarely: bool) -> None:
+        if rarely or session_id not in self.listener.feeds:
+            self.play(session_id, at, duration)
+
+    def play(self, session_id: str, at: float, duration: float | None) -> None:
+        url = f"/{self.plays}"
+        heard = self.heard.setdefault(session_id, Heard())
+        # A play may end before it returns; its place in the order is known before.
+        heard.tracks.append(("?", url))
+        self.owners[url] = session_id
+        try:
+            track_id = self.registry.play(session_id, Play(url, "pcm", start_at=at, duration=duration))
+        except TooManySessions:
+            assert len(self.registry.snapshots()) == 2
+            heard.tracks.pop()
+        else:
+            self.plays += 1
+            heard.tracks[-1] = (track_id, url)
+
+    @rule(session_id=ids, rarely=rarely)
+    def stop(self, session_id: str, rarely: bool) -> None:
+        if rarely:
+            self.registry.stop(session_id)
+            assert session_id not in self.listener.feeds
+
+    @rule(session_id=ids, action=st.sampled_from(["pause", "resume"]))
+    def pause_or_resume(self, session_id: str, action: str) -> None:
+        self.ask(action, session_id)
+
+    @rule(session_id=ids, position=st.sampled_from([0.0, 0.3, 1.4, DURATION, 77.0]))
+    def seek(self, session_id: str, position: float) -> None:
+        self.ask("seek", session_id, position)
+
+    @rule(session_id=ids, volume=st.sampled_from([1.0, 2.0]))
+    def volume(self, session_id: str, volume: float) -> None:
+        self.ask("set_volume", session_id, volume)
+
+    def ask(self, action: str, session_id: str, *arguments: Any) -> None:
+        try:
+            getattr(self.registry, action)(session_id, *arguments)
+        except SessionNotFound:
+            assert session_id not in self.listener.feeds
+        except PositionOutOfRange:
+            assert arguments[0] > DURATION
+
+    # --- what comes of it ---------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.resolver.waiting)
+    @rule(which=some, duration=st.sampled_from([None, DURATION]))
+    def look_up(self, which: int, duration: float | None) -> None:
+        url, answer = self.resolver.waiting.pop(which % len(self.resolver.waiting))
+        if which % 10:
+            answer.callback(Source(url, File(Path(url)), duration=duration))
+        else:
+            answer.errback(Failure(SourceNotFound()))
+
+    @precondition(lambda self: self.sounds)
+    @rule(which=some, count=st.integers(1, 30), odd=st.sampled_from([0, 0, 2, 1000, -1000]))
+    def write(self, which: int, count: int, odd: int) -> None:
+        self.write_of(self.sounds[-1 - which % min(4, len(self.sounds))], count * FRAME_BYTES + odd)
+
+    def write_of(self, sound: Sound, size: int) -> None:
+        if sound.child.alive and not sound.hung_up:
+            try:
+                piece = sound.pcm[sound.written : sound.written + size]
+                sound.written += sound.child.write(piece)
+            except BrokenPipeError:
+                assert sound.child.signals, "nobody reads a child that was not killed"
+
+    @precondition(lambda self: self.sounds)
+    @rule(which=some, signal=st.sampled_from([None, None, 9]), rarely=rarely)
+    def exit(self, which: int, signal: int | None, rarely: bool) -> None:
+        sound = self.sounds[-1 - which % min(4, len(self.sounds))]
+        if sound.child.alive and not sound.child.signals and (rarely or sound.written):
+            sound.child.exit(signal)
+
+    @precondition(lambda self: self.sounds)
+    @rule(which=some, rarely=rarely)
+    def hang_up(self, which: int, rarely: bool) -> None:
+        sound = self.sounds[-1 - which % min(4, len(self.sounds))]
+        if rarely:
+            sound.hung_up = True
+            sound.child.hang_up()
+
+    @rule()
+    def reap(self) -> None:
+        self.reactor.end()
+
+    @rule(jobs=st.integers(1, 4))
+    def encode(self, jobs: int) -> None:
+        for _ in range(min(jobs, len(self.encoders.jobs))):
+            self.encoders.run()
+            self.reactor.poll()
+
+    @rule(session_id=ids, most=st.integers(1, 60))
+    def pull(self, session_id: str, most: int) -> None:
+        self.listener.pull(session_id, most)
+
+    @rule(seconds=st.sampled_from([0.02] * 20 + [1.0, 2.0, 15.0, 60.0]))
+    def wait(self, seconds: float) -> None:
+        self.reactor.advance(seconds)
+
+    @rule(fails=st.integers(0, 9))
+    def spawning_fails(self, fails: int) -> None:
+        self.reactor.spawn_error = None if fails else OSError(11, "Resource temporarily unavailable")
+
+    # --- the ordinary course of things, for else the sound does not come far -----------------------------------------
+
+    @precondition(lambda self: any(sound.child.alive for sound in self.sounds))
+    @rule(which=some, counts=st.lists(st.integers(1, 30), max_size=4), most=st.integers(0, 30), last=st.booleans())
+    def sound(self, which: int, counts: list[int], most: int, last: bool) -> None:
+        living = [sound for sound in self.sounds if sound.child.alive and not sound.child.signals]
+        for left, count in zip(range(len(counts), 0, -1), counts if living else (), strict=False):
+            sound = living[which % len(living)]
+            self.write_of(sound, count * FRAME_BYTES)
+            if last and left == 1:
+                sound.child.exit()
+            self.encode(4)
+            self.pull(self.owners[sound.url], most)
+
+    @rule()
+    def settle(self) -> None:
+        self.reactor.spawn_error = None
+        while self.resolver.waiting:
+            self.look_up(1, None)
+        self.reactor.end()
+        self.reactor.advance(0.02)
+
+    # --- what must hold -----------------------------------------------------------------------------------------------
+
+    @invariant()
+    def all_of_it(self) -> None:
+        self.children_belong_to_plays_one_at_a_time()
+        self.the_log_is_what_was_promised()
+        self.who_has_credit_waits_for_nothing_that_is_there()
+        self.every_play_ends_once()
+
+    def children_belong_to_plays_one_at_a_time(self) -> None:
+        for child in self.reactor.children[len(self.sounds) :]:
+            argv = " ".join(child.argv)
+            url = re.findall(r"-i file:(\S+)", argv)[0]
+            at = re.findall(r"-ss (\S+)", argv)
+            self.sounds.append(Sound(child, url, float(at[0]) if at else 0.0, len(self.sounds) * FRAMES_MOST))
+        living: dict[str, int] = {}
+        for sound in self.sounds:
+            if sound.child.alive:
+                session_id = self.owners[sound.url]
+                living[session_id] = living.get(session_id, 0) + 1
+        assert max(living.values(), default=0) <= 1, "a child was started before the old one was reaped"
+        assert self.spawner.children == sum(living.values())
+
+    def the_log_is_what_was_promised(self) -> None:
+        for session_id, heard in self.heard.items():
+            log = self.listener.log[session_id]
+            for said in log[heard.read :]:
+                if isinstance(said, bytes):
+                    self.hear_packet(heard, said)
+                else:
+                    self.hear_event(heard, said)
+            heard.read = len(log)
+            self.snapshot_agrees(session_id, heard)
+
+    def hear_packet(self, heard: Heard, payload: bytes) -> None:
+        assert heard.ready and not heard.paused
+        last = array("h", payload)[-1]
+        if last == 0:
+            # The last frame of a child that stopped in the middle of one.
+            assert heard.sound is not None or len(payload) == FRAME_BYTES
+            number = self.padded_frame(heard, payload)
+        else:
+            number = (last if last % 2 else last // 2) // 2
+        sound = self.sounds[number // FRAMES_MOST]
+        if heard.next == 0:
+            heard.sound = sound
+        assert sound is heard.sound and sound.url == heard.tracks[0][1] and sound.at == heard.position, (
+            "of another child"
+        )
+        assert number == sound.first + heard.next, "lost or doubled"
+        heard.next += 1
+        heard.frames += 1
+
+    def padded_frame(self, heard: Heard, payload: bytes) -> int:
+        first = array("h", payload)[0]
+        assert first, "silence that nobody wrote"
+        sounds = (
+            [heard.sound] if heard.next and heard.sound else [s for s in self.sounds if s.url == heard.tracks[0][1]]
+        )
+        for sound in sounds:
+            whole = sound.written // FRAME_BYTES
+            if sound.written % FRAME_BYTES and whole == heard.next:
+                return sound.first + whole
+        raise AssertionError("no child stopped here")
+
+    def hear_event(self, heard: Heard, event: SessionEvent) -> None:
+        assert heard.tracks and event.track_id in (heard.tracks[0][0], "?")
+        match event:
+            case Ready(position=position):
+                assert not heard.ready
+                heard.ready, heard.position, heard.next = True, position, 0
+            case Paused(position=position):
+                assert heard.ready and not heard.paused
+                heard.paused = True
+                assert position == self.position(heard)
+            case Resumed(position=position):
+                assert heard.paused
+                heard.paused = False
+                assert position == self.position(heard)
+            case Seeked(position=position, previous=previous):
+                assert heard.ready and previous == self.position(heard)
+                heard.position, heard.next = position, 0
+            case Finished() | Stopped() | Error():
+                self.hear_end(heard, event)
+
+    def hear_end(self, heard: Heard, end: Finished | Stopped | Error) -> None:
+        assert round(end.played, 6) == round(seconds_of(heard.frames), 6)
+        if isinstance(end, Finished):
+            assert heard.ready
+            sound = heard.sound
+            if heard.next and sound is not None:
+                assert heard.next == -(-sound.written // FRAME_BYTES), "the end came before the last of the sound"
+        self.ends += 1
+        tracks, read = heard.tracks[1:], heard.read
+        heard.__init__()  # type: ignore[misc]
+        heard.tracks, heard.read = tracks, read
+
+    def position(self, heard: Heard) -> float:
+        return round(heard.position + seconds_of(heard.next), 3)
+
+    def snapshot_agrees(self, session_id: str, heard: Heard) -> None:
+        if not heard.tracks:
+            assert session_id not in self.listener.feeds
+            return
+        snapshot = self.registry.snapshot(session_id)
+        assert [snapshot.track_id] == [track_id for track_id, _ in heard.tracks]
+        assert snapshot.packets_sent == heard.frames
+        assert snapshot.bytes_sent == heard.frames * FRAME_BYTES
+        if heard.ready:
+            assert snapshot.status == ("paused" if heard.paused else "streaming")
+            assert snapshot.position == self.position(heard)
+        else:
+            assert snapshot.status in ("extracting", "paused")
+
+    def who_has_credit_waits_for_nothing_that_is_there(self) -> None:
+        for session_id, feed in self.listener.feeds.items():
+            if self.listener.credit[session_id] and feed.flowing:
+                assert not self.registry.snapshot(session_id).buffered
+
+    def every_play_ends_once(self) -> None:
+        assert self.registry.plays == self.plays
+        assert sum(self.registry.ends.values()) == self.ends == self.plays - len(self.registry.snapshots())
+
+    def teardown(self) -> None:
+        self.registry.shut_down()
+        self.reactor.end()
+        while self.encoders.jobs:
+            self.encoders.run()
+        self.the_log_is_what_was_promised()
+        assert self.ends == self.plays
+        self.reactor.advance(0.02)
+        assert self.spawner.children == 0
+        assert self.reactor.getReaders() == []
+        assert self.reactor.getDelayedCalls() == []
+        assert open_fds() - self.fds == set()
+
+
+class EveryInterleavingTests(SynchronousTestCase):
+    def test_whatever_is_asked_and_whatever_comes_of_it(self) -> None:
+        run_state_machine_as_test(
+            SessionMachine,
+            settings=settings(
+                max_examples=300,
+                stateful_step_count=50,
+                deadline=None,
+                report_multiple_bugs=False,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )

@@ -6,11 +6,13 @@ running one refuses. So under pytest a trial test waits the way pytest-twisted's
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
+import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 
 def _wait(self: TestCase, waited_for: Deferred[Any], running: object = None) -> None:
@@ -21,3 +23,10 @@ def _wait(self: TestCase, waited_for: Deferred[Any], running: object = None) -> 
 
 
 TestCase._wait = _wait
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _trial_temp(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """trial's own `mktemp` would litter the folder that pytest was started in."""
+    folder, numbers = tmp_path_factory.mktemp("trial"), itertools.count()
+    SynchronousTestCase.mktemp = lambda self: str(folder / str(next(numbers)))  # type: ignore[method-assign]

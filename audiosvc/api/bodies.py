@@ -179,8 +179,8 @@ def decode_body(raw: bytes, into: type[T]) -> T:
 
 
 def decode_no_body(raw: bytes) -> None:
-    """Nothing, blanks or an empty object; anything else raises as `decode_body` does."""
-    if raw.strip():
+    """Nothing or an empty object; anything else raises as `decode_body` does."""
+    if raw:
         decode_body(raw, Nothing)
 
 

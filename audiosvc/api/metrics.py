@@ -103,7 +103,7 @@ def _http(traffic: Traffic) -> Iterator[Metric]:
     problems = [([code], count) for code, count in traffic.problems.items()]
     yield _counters("http_problems", "Failures answered by the API, by code.", ["code"], problems)
     yield _gauge("http_connections", "Connections to the API.", traffic.connections)
-    yield _counter("http_connections_refused", "Connections closed for being past the limit.", traffic.connections_refused)
+    yield _counter("http_connections_refused", "Connections closed past the limit.", traffic.connections_refused)
     yield _counter(
         "http_connections_timed_out", "Connections closed for being too slow.", traffic.connections_timed_out
     )

@@ -157,7 +157,7 @@ def status_of(state: State) -> Status:
             return "extracting"
         case Playing():
             return "streaming"
-        case Over():
+        case _:
             return "stopped"
 
 

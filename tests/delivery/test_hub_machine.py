@@ -399,7 +399,7 @@ class NothingIsLostOrDoubled(SynchronousTestCase):
         run_state_machine_as_test(
             DeliveryMachine,
             settings=settings(
-                max_examples=300,
+                max_examples=150,
                 stateful_step_count=40,
                 deadline=None,
                 report_multiple_bugs=False,

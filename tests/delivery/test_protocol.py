@@ -247,6 +247,19 @@ class BackpressureTests(ProtocolTestCase):
 
 
 class CloseTests(ProtocolTestCase):
+    def test_who_is_let_go_of_hears_nothing_more_while_its_socket_empties(self) -> None:
+        _, other = self.connect()
+        connection, transport = self.connect()
+        self.clock.advance(GRACE_SECONDS)
+        feed = self.open()
+        transport.stuck = True
+        connection.close()
+        self.assertTrue(transport.disconnecting and not transport.gone)
+        feed.fill(1, first=2)
+        self.clock.advance(0.02)
+        self.assertEqual(transport.received()[-1], Packet("a", b"t1:1"))
+        self.assertEqual(other.received()[-1], Packet("a", b"t1:2"))
+
     def test_all_are_let_go_of(self) -> None:
         transports = [self.connect()[1] for _ in range(3)]
         self.clock.advance(GRACE_SECONDS)

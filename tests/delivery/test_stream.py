@@ -1,82 +1,13 @@
-"""One session's packets and events in one order: what waits, what is sent again, and what a new owner is told."""
+"""One session's packets and events in one order: what waits, and what an owner that comes or goes is told."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from audiosvc.delivery.stream import RING_ENTRIES, WAITING_MOST, Stream, Tally
-from audiosvc.wire.messages import (
-    Attached,
-    Detached,
-    Error,
-    Finished,
-    Held,
-    Metadata,
-    Packet,
-    Paused,
-    Ready,
-    Resumed,
-    Seeked,
-    SessionEvent,
-    Stopped,
-)
-from tests.fakes import FakeConnection, FakeFeed
-
-
-class StreamTestCase(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.tally = Tally()
-        self.stream = Stream("a", self.tally)
-
-    def open(self, track_id: str = "t1", packets: int = 0) -> FakeFeed:
-        self.feed = FakeFeed("a", track_id)
-        self.feed.fill(packets)
-        self.stream.open(self.feed)
-        return self.feed
-
-    def say(self, event: type[SessionEvent], **fields: object) -> None:
-        self.stream.announce(event("a", self.feed.track_id, **fields))
-
-    def ready(self) -> None:
-        self.say(Ready, url="u", format="opus", position=self.feed.position)
-
-    def end(self, event: type[SessionEvent] = Finished, **fields: object) -> None:
-        self.say(event, played=1.0, **fields)
-        self.stream.close()
-
-    def attach(self, held: int | Held | None = None, paused: bool = False, most: int = 0) -> FakeConnection:
-        """A new owner, served at once with as many packets as are due."""
-        connection = FakeConnection()
-        connection.paused = paused
-        self.stream.attach(connection, held)
-        if not paused:
-            self.pull(most)
-        return connection
-
-    def pull(self, most: int) -> int:
-        pulled = self.stream.pull(most)
-        self.flush()
-        return pulled
-
-    def flush(self) -> None:
-        if isinstance(self.stream.owner, FakeConnection):
-            self.stream.owner.flush()
-
-    def heard(self, connection: FakeConnection) -> list[str]:
-        """What was received, in short: packets as `t1:4`, events by their names."""
-        connection.flush()
-        return [m.payload.decode() if isinstance(m, Packet) else type(m).__name__.lower() for m in connection.received]
-
-    def attached(self, connection: FakeConnection) -> Attached:
-        connection.flush()
-        first = connection.received[0]
-        assert isinstance(first, Attached), first
-        return first
-
-    def lost(self, connection: FakeConnection) -> None:
-        self.stream.owner = None
+from audiosvc.delivery.stream import RING_ENTRIES, WAITING_MOST
+from audiosvc.wire.messages import Attached, Detached, Error, Metadata, Paused, Resumed, Seeked, Stopped
+from tests.delivery.helpers import StreamTestCase
+from tests.fakes import FakeConnection
 
 
 class OrderTests(StreamTestCase):
@@ -201,125 +132,6 @@ class WaitingTests(StreamTestCase):
         self.assertFalse(self.stream.waits)
 
 
-class ResumeTests(StreamTestCase):
-    def sent(self, packets: int = 6) -> None:
-        """t1: ready, three packets, a pause there, and the rest; the socket is then lost."""
-        self.open(packets=packets)
-        self.ready()
-        owner = self.attach(most=3)
-        self.say(Paused, position=0.06)
-        self.say(Resumed, position=0.06)
-        self.pull(packets - 3)
-        self.lost(owner)
-
-    def test_goes_on_behind_the_packet_that_is_held(self) -> None:
-        self.sent()
-        again = self.attach(held=4, most=9)
-        self.assertEqual(self.heard(again), ["attached", "t1:5", "t1:6"])
-        self.assertEqual(self.attached(again), Attached("a", "t1", "streaming", 0.08, 4))
-        self.assertEqual(self.tally.resent, 2)
-
-    def test_events_are_sent_again_in_their_places(self) -> None:
-        self.sent()
-        again = self.attach(held=3, most=9)
-        self.assertEqual(self.heard(again), ["attached", "paused", "resumed", "t1:4", "t1:5", "t1:6"])
-        self.assertEqual(self.attached(again), Attached("a", "t1", "streaming", 0.06, 3))
-
-    def test_who_holds_nothing_hears_it_from_ready_on(self) -> None:
-        self.sent()
-        again = self.attach(held=0, most=9)
-        self.assertEqual(
-            self.heard(again), ["ready", "t1:1", "t1:2", "t1:3", "paused", "resumed", "t1:4", "t1:5", "t1:6"]
-        )
-
-    def test_who_holds_all_gets_what_is_new(self) -> None:
-        self.sent()
-        self.feed.fill(1, first=7)
-        again = self.attach(held=6, most=9)
-        self.assertEqual(self.heard(again), ["attached", "t1:7"])
-        self.assertEqual(self.tally.resent, 0)
-
-    def test_a_number_that_was_never_sent_goes_on_with_the_next(self) -> None:
-        self.sent()
-        again = self.attach(held=7, most=9)
-        self.assertEqual(self.attached(again).packets, 6)
-        self.assertEqual(self.heard(again), ["attached"])
-
-    def test_a_track_that_was_never_heard_of_goes_on_with_the_next(self) -> None:
-        self.sent()
-        again = self.attach(held=Held(2, "t0"), most=9)
-        self.assertEqual(self.heard(again), ["attached"])
-
-    def test_what_was_given_in_part_can_be_asked_for_again(self) -> None:
-        self.sent()
-        part = self.attach(held=1, most=2)
-        self.assertEqual(self.heard(part), ["attached", "t1:2", "t1:3", "paused", "resumed"])
-        self.lost(part)
-        again = self.attach(held=2, most=9)
-        self.assertEqual(self.heard(again), ["attached", "t1:3", "paused", "resumed", "t1:4", "t1:5", "t1:6"])
-        self.assertEqual(self.attached(again).packets, 2)
-
-    def test_who_comes_without_resume_gets_what_an_earlier_one_left(self) -> None:
-        self.sent()
-        self.lost(self.attach(held=1, most=1))
-        again = self.attach(most=1)
-        self.assertEqual(self.attached(again), Attached("a", "t1", "streaming", 0.04, 2))
-        self.assertEqual(self.heard(again), ["attached", "t1:3", "paused", "resumed"])
-
-    def test_the_tail_of_a_track_that_is_over_can_be_had(self) -> None:
-        self.sent()
-        self.stream.owner = None
-        self.end()
-        again = self.attach(held=Held(5, "t1"), most=9)
-        self.assertEqual(self.heard(again), ["attached", "t1:6", "finished"])
-        self.assertEqual(self.attached(again), Attached("a", "t1", "streaming", 0.1, 5))
-
-    def test_the_tail_of_a_track_that_was_replaced_can_be_had(self) -> None:
-        self.sent()
-        owner = self.attach()
-        self.end(Stopped, reason="replaced")
-        self.open("t2", packets=2)
-        self.ready()
-        self.pull(2)
-        self.lost(owner)
-        again = self.attach(held=Held(5, "t1"), most=9)
-        self.assertEqual(self.heard(again), ["attached", "t1:6", "stopped", "ready", "t2:1", "t2:2"])
-        self.assertEqual(self.attached(again), Attached("a", "t1", "streaming", 0.1, 5))
-
-    def test_a_bare_count_is_of_the_current_track(self) -> None:
-        self.sent()
-        owner = self.attach()
-        self.end(Stopped, reason="replaced")
-        self.open("t2", packets=3)
-        self.ready()
-        self.pull(3)
-        self.lost(owner)
-        again = self.attach(held=2, most=9)
-        self.assertEqual(self.attached(again), Attached("a", "t2", "streaming", 0.04, 2))
-        self.assertEqual(self.heard(again), ["attached", "t2:3"])
-
-    def test_a_whole_grant_of_credit_that_was_lost_comes_again(self) -> None:
-        self.open(packets=500)
-        self.ready()
-        lost = self.attach(most=500)
-        self.lost(lost)
-        again = self.attach(held=0, most=500)
-        self.assertEqual(again.received, lost.received)
-
-    def test_goes_back_as_far_as_the_ring_and_no_further(self) -> None:
-        last = RING_ENTRIES + 10
-        self.open(packets=last)
-        self.ready()
-        self.lost(self.attach(most=last))
-        too_far = self.attach(held=9)
-        self.assertEqual(self.attached(too_far).packets, last)
-        self.lost(too_far)
-        again = self.attach(held=10, most=last)
-        self.assertEqual(self.attached(again), Attached("a", "t1", "streaming", 0.2, 10))
-        self.assertEqual(len(again.packets()), RING_ENTRIES)
-        self.assertEqual(again.packets()[0], b"t1:11")
-
-
 class AttachedTests(StreamTestCase):
     def test_a_track_that_begins_is_told_by_ready_alone(self) -> None:
         self.open(packets=1)
@@ -365,14 +177,22 @@ class AttachedTests(StreamTestCase):
         self.lost(owner)
         self.feed.status = "paused"
         self.say(Paused, position=0.04)
-        self.say(Seeked, position=60.0, previous=0.04)
         self.feed.position = 60.0
+        self.say(Seeked, position=60.0, previous=0.04)
         new = self.attach()
         self.assertEqual(new.received[0], Attached("a", "t1", "streaming", 0.04, 2))
         self.feed.status = "streaming"
         self.lost(new)
         self.say(Resumed, position=60.0)
         self.assertEqual(self.attached(self.attach()), Attached("a", "t1", "paused", 60.0, 2))
+
+    def test_before_a_seek_that_waits_the_old_position_holds(self) -> None:
+        self.open(packets=2)
+        self.ready()
+        self.lost(self.attach(most=2))
+        self.feed.position = 60.0
+        self.say(Seeked, position=60.0, previous=0.04)
+        self.assertEqual(self.attached(self.attach()).position, 0.04)
 
     def test_of_a_track_that_was_replaced_meanwhile_it_says_where_that_stood(self) -> None:
         self.open(packets=3)

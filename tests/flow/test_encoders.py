@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from queue import Queue
 from typing import Any
 
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 
-from audiosvc.flow.encoders import EncoderPool
+from audiosvc.flow import encoders
+from audiosvc.flow.encoders import LOAD_SECONDS, EncoderPool
 
 Result = list[bytes] | Failure
 PATIENCE = 20.0
@@ -139,31 +137,99 @@ class JobTests(PoolTestCase):
         for i in range(500):
             pool.submit(float(i % 7), lambda i=i: [i.to_bytes(2, "big")], results.append)
         self.collect(results, 500)
-        self.assertEqual({result[0] for result in results if isinstance(result, list)}, {
-            i.to_bytes(2, "big") for i in range(500)
-        })
+        self.assertEqual(
+            {result[0] for result in results if isinstance(result, list)}, {i.to_bytes(2, "big") for i in range(500)}
+        )
         self.assertEqual(pool.vitals().frames, 500)
 
 
 class StopTests(PoolTestCase):
-    def test_stop_ends_the_threads_and_runs_nothing_more(self) -> None:
+    def test_stop_ends_the_threads_and_runs_nothing_that_waited(self) -> None:
         before = set(threading.enumerate())
         pool = self.make(threads=2)
         go = self.occupy(pool, jobs=2)
-        ran: list[int] = []
+        ran: list[None] = []
         for _ in range(10):
-            pool.submit(1.0, lambda: [bytes(ran.append(1) or 1)], lambda result: None)
-        threading.Timer(0.0, go.set).start()
-        while not go.is_set():
-            pass
-        go.wait(PATIENCE)
+            pool.submit(-1e9, lambda: [bytes(ran.append(None) or 1)], lambda result: None)
+        join = threading.Thread.join
+
+        def let_go_and_join(thread: threading.Thread, timeout: float | None = None) -> None:
+            go.set()
+            join(thread, timeout)
+
+        self.patch(threading.Thread, "join", let_go_and_join)
         pool.stop()
-        self.assertLessEqual(set(threading.enumerate()), before)
-        self.assertLess(len(ran), 10)
-        pool.submit(1.0, lambda: [bytes(ran.append(1) or 1)], lambda result: None)
+        self.assertEqual((set(threading.enumerate()) - before, ran), (set(), []))
+
+    def test_stop_can_be_repeated(self) -> None:
+        pool = self.make()
+        pool.stop()
+        pool.stop()
+
+
+class Hands:
+    """A clock that is set by hand, in place of the `time` module."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def work(self, seconds: float) -> list[bytes]:
+        self.now += seconds
+        return []
 
 
 class LoadTests(PoolTestCase):
+    def setUp(self) -> None:
+        self.clock = Hands()
+        self.patch(encoders, "time", self.clock)
+
+    def encode(self, pool: EncoderPool, seconds: float) -> None:
+        results: list[Result] = []
+        pool.submit(0.0, lambda: self.clock.work(seconds), results.append)
+        self.collect(results, 1)
+
     def test_an_idle_pool_has_no_load(self) -> None:
-        vitals = self.make(threads=2).vitals()
+        pool = self.make(threads=2)
+        vitals = pool.vitals()
         self.assertEqual((vitals.threads, vitals.load, vitals.waiting, vitals.frames), (2, 0.0, 0, 0))
+        self.clock.now += 9
+        self.assertEqual(pool.vitals().load, 0.0)
+
+    def test_the_load_is_the_share_of_the_threads_time(self) -> None:
+        for threads, expected in ((1, 0.75), (3, 0.25)):
+            pool = self.make(threads)
+            self.encode(pool, 3.0)
+            self.clock.now += 1.0
+            self.assertAlmostEqual(pool.vitals().load, expected)
+
+    def test_it_looks_back_a_few_seconds_and_not_to_the_beginning(self) -> None:
+        pool = self.make()
+        self.encode(pool, 100.0)
+        loads = []
+        for _ in range(12):
+            self.clock.now += 1.0
+            loads.append(pool.vitals().load)
+        self.assertGreater(loads[0], 0.9)
+        self.assertEqual(loads[-1], 0.0)
+
+    def test_a_job_longer_than_the_look_back_is_no_more_than_full_load(self) -> None:
+        pool = self.make()
+        results: list[Result] = []
+        begun, go = threading.Event(), threading.Event()
+
+        def work() -> list[bytes]:
+            begun.set()
+            go.wait(PATIENCE)
+            return []
+
+        pool.submit(0.0, work, results.append)
+        self.assertTrue(begun.wait(PATIENCE))
+        for _ in range(3):
+            self.clock.now += LOAD_SECONDS * 2
+            pool.vitals()
+        go.set()
+        self.collect(results, 1)
+        self.assertEqual(pool.vitals().load, 1.0)

@@ -182,9 +182,10 @@ class Daemon:
         client = await self.connect(Subscribe(session_id), Credit(session_id, CREDIT_MOST))
         await self.play(session_id, url, **body)
         while not client.ends(session_id):
-            held = len(client.packets(session_id))
-            await until(lambda: client.ends(session_id) or len(client.packets(session_id)) > held, "more packets")
-            client.send(Credit(session_id, len(client.packets(session_id)) - held))
+            held = len(client.received)
+            await until(lambda held=held: len(client.received) > held, "more packets")  # type: ignore[misc]
+            new = sum(isinstance(m, Packet) and m.session_id == session_id for m in client.received[held:])
+            client.send(Credit(session_id, new))
         await self.disconnect(client)
         return client
 

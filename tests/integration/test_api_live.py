@@ -145,8 +145,16 @@ async def test_a_session_is_steered_as_the_docs_say(start: Start) -> None:
     assert snapshot == {
         **snapshot,
         **playing,
-        **{"status": "streaming", "url": "demo:tone?hz=440", "format": "opus", "title": "Tone of 440 Hz"},
-        **{"duration": 30.0, "volume": 0.5, "bitrate": 128_000, "uploader": None, "thumbnail": None, "held": False},
+        "status": "streaming",
+        "url": "demo:tone?hz=440",
+        "format": "opus",
+        "title": "Tone of 440 Hz",
+        "duration": 30.0,
+        "volume": 0.5,
+        "bitrate": 128_000,
+        "uploader": None,
+        "thumbnail": None,
+        "held": False,
     }
     assert snapshot["packets_sent"] >= 10
     assert snapshot["position"] == snapshot["packets_sent"] / 50
@@ -225,7 +233,8 @@ def test_the_docs_show_every_field_of_a_status() -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_docs_examples_are_what_the_daemon_answers(start: Start) -> None:
     daemon = await start()
-    shown = re.findall(r"-G --data-urlencode '(.+)'(?: -d (.+))? http://[^/]+(/\w+)\n((?: +[{\"].*\n)+)", DOCS.read_text())
+    example = r"-G --data-urlencode '(.+)'(?: -d (.+))? http://[^/]+(/\w+)\n((?: +[{\"].*\n)+)"
+    shown = re.findall(example, DOCS.read_text("utf-8"))
     assert [path for _, _, path, _ in shown] == ["/metadata", "/search"]
     for parameter, more, path, answer in shown:
         name, _, value = parameter.partition("=")

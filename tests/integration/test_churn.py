@@ -11,11 +11,12 @@ from typing import Any
 import pytest_twisted
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
 
 from audiosvc.wire.messages import TERMINAL, Error, Packet, Ready, Seeked, SessionEvent, Stopped, Subscribe
 from tests.integration.conftest import Start
-from tests.integration.harness import Client, Daemon, reactor, sleep, tone, until
+from tests.integration.harness import PATIENCE, Client, Daemon, reactor, sleep, tone, until
 
 MIB = 1024 * 1024
 
@@ -38,7 +39,7 @@ class Pipeline(Protocol):
             sent += f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(said)}\r\n".encode()
             sent += (b"Content-Type: application/json\r\n" if said else b"") + b"\r\n" + said
         self.transport.write(sent)  # type: ignore[union-attr]
-        return await self._waiting
+        return await self._waiting.addTimeout(PATIENCE, reactor)
 
     def dataReceived(self, data: bytes) -> None:
         self._rest += data
@@ -52,6 +53,10 @@ class Pipeline(Protocol):
             self._rest = rest[length:]
         if len(self._answers) == self._wanted:
             self._waiting.callback(self._answers)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self._waiting.called:
+            self._waiting.errback(reason)
 
 
 async def pipeline(daemon: Daemon) -> Pipeline:

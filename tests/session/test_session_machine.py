@@ -45,6 +45,8 @@ DURATION = 1.5
 
 ids = st.sampled_from(["guild-a", "user:42", "c"])
 some = st.integers(0, 1000)
+most = st.sampled_from([0, 0, 1, 5, 30, 60])
+counts = st.sampled_from([1, 2, 5, 11, 20, 40])
 rarely = st.integers(0, 3).map(lambda n: n == 3)
 """What ends things must not happen at every turn, or nothing is ever heard."""
 
@@ -219,7 +221,7 @@ class SessionMachine(RuleBasedStateMachine):
             self.encoders.run()
             self.reactor.poll()
 
-    @rule(session_id=ids, most=st.integers(1, 60))
+    @rule(session_id=ids, most=most)
     def pull(self, session_id: str, most: int) -> None:
         self.listener.pull(session_id, most)
 
@@ -233,25 +235,30 @@ class SessionMachine(RuleBasedStateMachine):
 
     # --- the ordinary course of things, for else the sound does not come far -----------------------------------------
 
-    @precondition(lambda self: any(sound.child.alive for sound in self.sounds))
-    @rule(which=some, counts=st.lists(st.integers(1, 30), max_size=4), most=st.integers(0, 30), last=st.booleans())
-    def sound(self, which: int, counts: list[int], most: int, last: bool) -> None:
-        living = [sound for sound in self.sounds if sound.child.alive and not sound.child.signals]
-        for left, count in zip(range(len(counts), 0, -1), counts if living else (), strict=False):
-            sound = living[which % len(living)]
-            self.write_of(sound, count * FRAME_BYTES)
-            if last and left == 1:
+    @precondition(lambda self: self.listener.feeds)
+    @rule(session_id=ids, course=st.lists(st.tuples(counts, most), max_size=4), most=most, ends=st.booleans())
+    def sound(self, session_id: str, course: list[tuple[int, int]], most: int, ends: bool) -> None:
+        """The session's child writes, is perhaps done with it, and is heard."""
+        self.settle()
+        mine = [sound for sound in self.sounds if sound.child.alive and self.owners[sound.url] == session_id]
+        for sound in mine:
+            for count, pulled in course:
+                self.listener.credit[session_id] = 0
+                self.pull(session_id, pulled)
+                self.write_of(sound, count * FRAME_BYTES)
+                self.encode(4)
+            if ends:
                 sound.child.exit()
-            self.encode(4)
-            self.pull(self.owners[sound.url], most)
+                self.encode(4)
+        self.pull(session_id, most)
 
-    @rule()
     def settle(self) -> None:
         self.reactor.spawn_error = None
         while self.resolver.waiting:
             self.look_up(1, None)
         self.reactor.end()
         self.reactor.advance(0.02)
+        self.all_of_it()
 
     # --- what must hold -----------------------------------------------------------------------------------------------
 
@@ -290,18 +297,13 @@ class SessionMachine(RuleBasedStateMachine):
     def hear_packet(self, heard: Heard, payload: bytes) -> None:
         assert heard.ready and not heard.paused
         last = array("h", payload)[-1]
-        if last == 0:
-            # The last frame of a child that stopped in the middle of one.
-            assert heard.sound is not None or len(payload) == FRAME_BYTES
-            number = self.padded_frame(heard, payload)
-        else:
-            number = (last if last % 2 else last // 2) // 2
+        # Silence at its end makes it the last frame of a child that stopped in the middle of one.
+        number = (last if last % 2 else last // 2) // 2 if last else self.padded_frame(heard, payload)
         sound = self.sounds[number // FRAMES_MOST]
         if heard.next == 0:
             heard.sound = sound
-        assert sound is heard.sound and sound.url == heard.tracks[0][1] and sound.at == heard.position, (
-            "of another child"
-        )
+        mine = sound.url == heard.tracks[0][1] and sound.at == heard.position
+        assert mine and sound is heard.sound, "of another child"
         assert number == sound.first + heard.next, "lost or doubled"
         heard.next += 1
         heard.frames += 1
@@ -309,13 +311,10 @@ class SessionMachine(RuleBasedStateMachine):
     def padded_frame(self, heard: Heard, payload: bytes) -> int:
         first = array("h", payload)[0]
         assert first, "silence that nobody wrote"
-        sounds = (
-            [heard.sound] if heard.next and heard.sound else [s for s in self.sounds if s.url == heard.tracks[0][1]]
-        )
-        for sound in sounds:
-            whole = sound.written // FRAME_BYTES
-            if sound.written % FRAME_BYTES and whole == heard.next:
-                return sound.first + whole
+        for sound in [heard.sound] if heard.next and heard.sound else self.sounds:
+            mine = sound.url == heard.tracks[0][1] and sound.at == heard.position
+            if mine and sound.written % FRAME_BYTES and sound.written // FRAME_BYTES == heard.next:
+                return sound.first + heard.next
         raise AssertionError("no child stopped here")
 
     def hear_event(self, heard: Heard, event: SessionEvent) -> None:
@@ -395,7 +394,7 @@ class EveryInterleavingTests(SynchronousTestCase):
         run_state_machine_as_test(
             SessionMachine,
             settings=settings(
-                max_examples=300,
+                max_examples=400,
                 stateful_step_count=50,
                 deadline=None,
                 report_multiple_bugs=False,

@@ -1,0 +1,312 @@
+/** The types of the control API, generated from the daemon's `/openapi.json` by `test/openapi.ts`. Do not edit. */
+
+/** A request to play. `start_at` and `duration` are seconds of the source; `bitrate` None is the daemon's own. */
+export interface Play {
+  url: string;
+  format?: "ogg" | "opus" | "pcm" | "web";
+  start_at?: number;
+  duration?: number | null;
+  volume?: number;
+  bitrate?: number | null;
+}
+
+/** A session as `GET /session/:id/status` shows it. Times are seconds; None means not known. */
+export interface Snapshot {
+  session_id: string;
+  track_id: string;
+  status: "error" | "extracting" | "idle" | "paused" | "stopped" | "streaming";
+  url: string;
+  format: "ogg" | "opus" | "pcm" | "web";
+  position: number;
+  duration: number | null;
+  title: string | null;
+  uploader: string | null;
+  thumbnail: string | null;
+  volume: number;
+  bitrate: number;
+  bytes_sent: number;
+  packets_sent: number;
+  buffered: number;
+  underruns: number;
+  held: boolean;
+}
+
+export interface Vitals {
+  status: string;
+  version: string;
+  uptime: number;
+  sessions: Record<string, number>;
+  plays: number;
+  ends: Record<string, number>;
+  children: number;
+  spawns: number;
+  encoder: EncoderVitals;
+  pacer: PacerVitals;
+  delivery: DeliveryVitals;
+}
+
+export interface EncoderVitals {
+  threads: number;
+  load: number;
+  waiting: number;
+  frames: number;
+}
+
+export interface PacerVitals {
+  ticks: number;
+  largest_gap_ms: number;
+  skipped_ticks: number;
+}
+
+export interface DeliveryVitals {
+  connections: number;
+  packets: number;
+  bytes: number;
+  underruns: number;
+  events_dropped: number;
+  lines_refused: number;
+  resent: number;
+}
+
+/** Where to go on, in seconds of the source. */
+export interface Seek {
+  position: number;
+}
+
+/** 1 leaves the sound as it is, 0 is silence. */
+export interface SetVolume {
+  volume: number;
+}
+
+/** The optional body of stop, pause and resume. */
+export type Nothing = Record<string, never>;
+
+export interface UrlQuery {
+  url: string;
+}
+
+export interface SearchQuery {
+  q: string;
+  limit?: number;
+}
+
+/** The play was accepted; its sound and its events carry `track_id`. */
+export interface Playing {
+  status: "playing";
+  session_id: string;
+  track_id: string;
+}
+
+export interface Done {
+  status: "paused" | "playing" | "stopped";
+  session_id: string;
+}
+
+/** `position` is the one asked for; the `seeked` event tells when the sound gets there. */
+export interface Sought {
+  status: "error" | "extracting" | "idle" | "paused" | "stopped" | "streaming";
+  session_id: string;
+  position: number;
+}
+
+export interface VolumeSet {
+  status: "error" | "extracting" | "idle" | "paused" | "stopped" | "streaming";
+  session_id: string;
+  volume: number;
+}
+
+export interface Sessions {
+  count: number;
+  sessions: Snapshot[];
+}
+
+/** What a URL holds; `duration` is in seconds, null is not known. */
+export interface Description {
+  url: string;
+  title: string | null;
+  duration: number | null;
+  thumbnail: string | null;
+  is_playlist: boolean;
+}
+
+export interface Entry {
+  url: string;
+  title: string | null;
+  duration: number | null;
+  thumbnail: string | null;
+}
+
+export interface Playlist {
+  url: string;
+  count: number;
+  entries: Entry[];
+}
+
+export interface Result {
+  id: string;
+  url: string;
+  title: string | null;
+  duration: number | null;
+  thumbnail: string | null;
+  channel: string | null;
+}
+
+export interface Results {
+  query: string;
+  count: number;
+  results: Result[];
+}
+
+/** Every failure. `status` is `not_found` only where the status of an unknown session was asked for. */
+export interface ProblemBody {
+  status: "error" | "not_found";
+  code: string;
+  message: string;
+  session_id?: string;
+}
+
+/** Every endpoint, by its operation id. */
+export interface Operations {
+  /** POST /session/{session_id}/play: Play, in place of what the id played */
+  play: {
+    method: "POST";
+    path: "/session/{session_id}/play";
+    query: undefined;
+    body: Play;
+    answer: Playing;
+  };
+  /** POST /session/{session_id}/stop: Stop, if it plays */
+  stop: {
+    method: "POST";
+    path: "/session/{session_id}/stop";
+    query: undefined;
+    body: Nothing;
+    answer: Done;
+  };
+  /** POST /session/{session_id}/pause: Pause */
+  pause: {
+    method: "POST";
+    path: "/session/{session_id}/pause";
+    query: undefined;
+    body: Nothing;
+    answer: Done;
+  };
+  /** POST /session/{session_id}/resume: Go on */
+  resume: {
+    method: "POST";
+    path: "/session/{session_id}/resume";
+    query: undefined;
+    body: Nothing;
+    answer: Done;
+  };
+  /** POST /session/{session_id}/seek: Go on elsewhere */
+  seek: {
+    method: "POST";
+    path: "/session/{session_id}/seek";
+    query: undefined;
+    body: Seek;
+    answer: Sought;
+  };
+  /** POST /session/{session_id}/volume: Change the volume */
+  volume: {
+    method: "POST";
+    path: "/session/{session_id}/volume";
+    query: undefined;
+    body: SetVolume;
+    answer: VolumeSet;
+  };
+  /** GET /session/{session_id}/status: One session */
+  status: {
+    method: "GET";
+    path: "/session/{session_id}/status";
+    query: undefined;
+    body: undefined;
+    answer: Snapshot;
+  };
+  /** GET /sessions: All sessions */
+  sessions: {
+    method: "GET";
+    path: "/sessions";
+    query: undefined;
+    body: undefined;
+    answer: Sessions;
+  };
+  /** GET /metadata: What a URL holds */
+  metadata: {
+    method: "GET";
+    path: "/metadata";
+    query: { url: string };
+    body: undefined;
+    answer: Description;
+  };
+  /** GET /playlist: The tracks behind a URL */
+  playlist: {
+    method: "GET";
+    path: "/playlist";
+    query: { url: string };
+    body: undefined;
+    answer: Playlist;
+  };
+  /** GET /search: Tracks that fit a text */
+  search: {
+    method: "GET";
+    path: "/search";
+    query: { q: string; limit?: number };
+    body: undefined;
+    answer: Results;
+  };
+  /** GET /health: The daemon's vitals */
+  health: {
+    method: "GET";
+    path: "/health";
+    query: undefined;
+    body: undefined;
+    answer: Vitals;
+  };
+  /** GET /metrics: The same for Prometheus */
+  metrics: {
+    method: "GET";
+    path: "/metrics";
+    query: undefined;
+    body: undefined;
+    answer: string;
+  };
+  /** GET /openapi.json: This document */
+  openapi: {
+    method: "GET";
+    path: "/openapi.json";
+    query: undefined;
+    body: undefined;
+    answer: Record<string, unknown>;
+  };
+}
+
+/** `code` of every failure that the daemon knows to answer with. */
+export type ProblemCode =
+  | "bad_request"
+  | "body_too_large"
+  | "decoder_failed"
+  | "extraction_unavailable"
+  | "files_refused"
+  | "forbidden_origin"
+  | "host_not_allowed"
+  | "invalid_body"
+  | "invalid_json"
+  | "invalid_query"
+  | "invalid_session_id"
+  | "not_audio"
+  | "not_found"
+  | "not_seekable"
+  | "position_out_of_range"
+  | "shutting_down"
+  | "source_not_found"
+  | "source_refused"
+  | "source_timeout"
+  | "source_unreachable"
+  | "spawn_failed"
+  | "too_many_lookups"
+  | "too_many_sessions"
+  | "unauthorized"
+  | "unknown_demo"
+  | "unsupported_media_type"
+  | "unsupported_url";

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Site
 
 from audiosvc import __version__
+from audiosvc.api.guard import Guard
 from audiosvc.api.routes import Routes
 from audiosvc.api.site import make_site
 from audiosvc.codec.opus import COMPLEXITY_MOST
@@ -52,16 +53,16 @@ ENVIRONMENT_PREFIX = "AUDIOSVC_"
 _T = TypeVar("_T", int, float)
 
 
-def _number(kind: Callable[[str], _T], least: _T, most: _T) -> Callable[[str], _T]:
-    """A coercion for `optParameters`: a number from `least` to `most`, or a ValueError in words."""
+def _number(option: str, kind: Callable[[str], _T], least: _T, most: _T) -> Callable[[str], _T]:
+    """A coercion for `optParameters`: a number from `least` to `most`, or a ValueError that names the option."""
 
     def coerce(text: str) -> _T:
         try:
             number = kind(text)
         except ValueError:
-            raise ValueError(f"{text!r} is not {'a whole' if kind is int else 'a'} number") from None
+            raise ValueError(f"--{option}: {text!r} is not a {'whole ' if kind is int else ''}number") from None
         if not (math.isfinite(number) and least <= number <= most):
-            raise ValueError(f"{text} is not from {least} to {most}")
+            raise ValueError(f"--{option}: {text} is not from {least} to {most}")
         return number
 
     return coerce
@@ -77,16 +78,20 @@ class Options(usage.Options):
         ["api", "a", "tcp:8180:interface=127.0.0.1", "Where the HTTP API listens, as an endpoint."],
         ["socket", "s", None, "The Unix socket that packets and events go out on."],
         ["media-root", "m", None, "Allow files below this folder to be played."],
-        ["max-sessions", None, 200, "Sessions at once.", _number(int, 1, 10_000)],
-        ["consumer-timeout", None, 60.0, "Seconds a session waits for a client.", _number(float, 1, 86_400)],
-        ["idle-timeout", None, 1800.0, "Seconds a session may stand still.", _number(float, 1, 86_400 * 7)],
-        ["bitrate", "b", 128_000, "Bits per second of plays that name none.", _number(int, BITRATE_LEAST, BITRATE_MOST)],
-        ["opus-complexity", None, COMPLEXITY_MOST, "Effort of the encoder, 0 to 10.", _number(int, 0, COMPLEXITY_MOST)],
-        ["encoder-threads", None, os.cpu_count() or 1, "Threads that encode.", _number(int, 1, 256)],
+        ["max-sessions", None, 200, "Sessions at once.", _number("max-sessions", int, 1, 10_000)],
+        ["consumer-timeout", None, 60.0, "Seconds a session waits for a client.",
+         _number("consumer-timeout", float, 1, 86_400)],
+        ["idle-timeout", None, 1800.0, "Seconds a session may stand still.",
+         _number("idle-timeout", float, 1, 86_400 * 7)],
+        ["bitrate", "b", 128_000, "Bits per second of plays that name none.",
+         _number("bitrate", int, BITRATE_LEAST, BITRATE_MOST)],
+        ["opus-complexity", None, COMPLEXITY_MOST, "Effort of the encoder, 0 to 10.",
+         _number("opus-complexity", int, 0, COMPLEXITY_MOST)],
+        ["encoder-threads", None, os.cpu_count() or 1, "Threads that encode.", _number("encoder-threads", int, 1, 256)],
         ["ffmpeg", None, None, "The FFmpeg to run, if not the one that comes with imageio-ffmpeg."],
         ["token-file", None, None, "A file with the token that API callers must send as a bearer token."],
         ["allowed-host", None, "", "Host names, comma-separated, that the API answers to besides localhost."],
-    ]
+    ]  # fmt: skip
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -105,6 +110,10 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         self["socket"] = Path(self["socket"] or default_socket(self._environ, os.getuid())).absolute()
         self["allowed-host"] = [host.strip() for host in self["allowed-host"].split(",") if host.strip()]
+        try:
+            Guard(self["allowed-host"], None)
+        except ValueError as error:
+            raise usage.UsageError(f"--allowed-host: {error}") from error
         if self["media-root"] is not None:
             root = Path(self["media-root"])
             if not root.is_dir():
@@ -123,7 +132,8 @@ class Options(usage.Options):
 
         try:
             endpoint = endpoints.serverFromString(reactor, self["api"])
-        except (ValueError, TypeError, KeyError) as error:
+        except Exception as error:
+            # Every kind of endpoint has a parser of its own, and each fails in its own way.
             raise usage.UsageError(f"--api: {self['api']!r} is no endpoint: {error}") from error
         if self.token is None and not _is_local(endpoint):
             raise usage.UsageError("--api: to listen beyond this machine, --token-file is required")
@@ -175,9 +185,7 @@ class AudioService(Service):
         workshop = Workshop(
             reactor, self._spawner, self._encoders, options["ffmpeg"], complexity=options["opus-complexity"]
         )
-        house = House(
-            workshop, resolver, self._hub, bitrate=options["bitrate"], idle_timeout=options["idle-timeout"]
-        )
+        house = House(workshop, resolver, self._hub, bitrate=options["bitrate"], idle_timeout=options["idle-timeout"])
         self._registry = Registry(house, options["max-sessions"])
         routes = Routes(self._registry, resolver, self.vitals)
         self._site: Site = make_site(reactor, routes, options["allowed-host"], options.token)
@@ -190,8 +198,10 @@ class AudioService(Service):
         except SocketPlaceError as error:
             raise SystemExit(f"audiosvc: {error}") from error
         self._encoders.start()
-        self._listen(f"unix:{endpoints.quoteStringArgument(str(self._place.path))}:mode=600:lockfile=0", self._delivery)
+        # The API first: if its port is taken, no socket is left behind.
         self._listen(self._api_endpoint, self._site)
+        path = endpoints.quoteStringArgument(str(self._place.path))
+        self._listen(f"unix:address={path}:mode=600:lockfile=0", self._delivery)
         self._reactor.callWhenRunning(self._take_signals)
 
     def stopService(self) -> Deferred[None]:
@@ -239,7 +249,8 @@ class AudioService(Service):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
+        for either in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(either, signal.SIG_DFL)
         self.log.info("stopping on {signal}", signal=signal.Signals(number).name)
         self._reactor.callFromThread(self._reactor.stop)
 

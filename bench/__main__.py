@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
@@ -116,14 +117,15 @@ class Bench:
         """False where `--check` was given and a run costs too much. Raises `BenchFailed`."""
         self._introduce()
         runs = await self._runs()
-        if LATENCY_PLAYS:
-            await self._latency()
+        await self._latency()
         if self._options.capacity:
             await self._capacity()
         return self._check(runs)
 
     def _introduce(self) -> None:
         options, described = self._options, machine.description(self._options.ffmpeg)
+        if options.json is not None:
+            options.json.write_bytes(b"")
         self._record("machine", described)
         print(", ".join(f"{name} {value}" for name, value in described.items()))
         played = ", ".join(f"{piece.name} ({piece.codec})" for piece in self._setup.pieces)
@@ -153,10 +155,7 @@ class Bench:
             f" + bare libopus {bare.encode:.2%} = {bare.total:.2%}; median of {readings} readings a piece\n"
         )
         print(table([HEAD, *(_row(measured, ratio) for measured, ratio in runs)]))
-        print(
-            "\nCPU in % of a core and memory (PSS), each per session; gaps between a session's packets in ms; late: more"
-            f" than {LATE_MS:g} ms\nafter the one before. The receiver, a process of its own, is in none of the sums.\n"
-        )
+        print(LEGEND)
         return runs
 
     def _read_floor(self) -> None:
@@ -191,8 +190,7 @@ class Bench:
             came = measured.delivery
             print(
                 f"{sessions:4} sessions: {came.late} late, {came.lost} lost, {measured.trouble} in trouble, gap p99"
-                f" {came.gap_p99:.1f} max {came.gap_max:.0f} ms; {measured.cpu * sessions:.0%} of a core in all",
-                flush=True,
+                f" {came.gap_p99:.1f} max {came.gap_max:.0f} ms; {measured.cpu * sessions:.0%} of a core in all"
             )
         self._record("capacity", {"sessions": held(tried), "seconds": self._options.seconds})
         print(f"the most without a late packet within {self._options.seconds:g} s: {held(tried)} sessions\n")
@@ -215,6 +213,11 @@ HEAD = (
     *("sessions", "CPU", "daemon", "FFmpeg", "ratio", "packets", "gap p50", "p99", "p99.9", "max", "late", "lost"),
     *("extra", "trouble", "MB", "daemon MB", "receiver"),
 )
+
+LEGEND = f"""
+CPU in % of a core and memory (PSS), per session; gaps between two packets of a session in ms; late: more than
+{LATE_MS:g} ms after the one before. The receiver is a process of its own and in none of the sums.
+"""
 
 
 def _row(measured: Run, ratio: float) -> tuple[str, ...]:
@@ -263,6 +266,8 @@ async def perform(reactor: Any, options: Options) -> None:
 
 
 def main() -> None:
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     react(perform, [parse(sys.argv[1:])])
 
 

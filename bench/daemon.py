@@ -110,7 +110,7 @@ async def running(reactor: Any, setup: Setup, most: int) -> AsyncIterator[Runnin
         receiver = None
         try:
             assert daemon.transport is not None
-            pid: int = daemon.transport.pid  # type: ignore[attr-defined]
+            pid: int = daemon.transport.pid
             cores = cores_apart()
             if cores is not None:
                 os.sched_setaffinity(pid, cores[0])

@@ -36,7 +36,7 @@ class Cost:
 def floor(ffmpeg: str, piece: Piece, excerpt: Excerpt, bitrate: int, complexity: int) -> Cost:
     """One reading: the daemon's own FFmpeg command into /dev/null, then the daemon's own encoder on what it gives.
 
-    FFmpeg's start is taken off, as the sessions are measured long after theirs: what one frame costs, start included.
+    FFmpeg's start is taken off, as the sessions are measured long after theirs: what one frame costs, start and all.
     """
     decode = _decode_seconds(ffmpeg, piece, excerpt) - _decode_seconds(
         ffmpeg, piece, Excerpt(excerpt.at, FRAME_SECONDS)

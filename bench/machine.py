@@ -31,7 +31,7 @@ def description(ffmpeg: str) -> dict[str, str | int | float]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "ffmpeg": version[1] if version else "unknown",
-        "libopus": libopus_version(),
+        "libopus": libopus_version().removeprefix("libopus "),
         "audiosvc": __version__,
     }
 

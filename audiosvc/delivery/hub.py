@@ -99,6 +99,7 @@ class Hub:
             wishes.subscribe(session_id, self._turn)
         else:
             wishes.unsubscribe(session_id)
+            credit.pop(session_id, None)
         if connection in self._connections:
             touched = self._streams.get(session_id)
             self._settle(list(self._streams.values()) if heard_all else [touched] if touched else [])

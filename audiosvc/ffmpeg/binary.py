@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from importlib.resources import files
 from pathlib import Path
+
+ANSWER_SECONDS = 5
+"""How long a program may take to say its version; Debian's FFmpeg takes 0.1 s to be loaded, longer from a cold disk."""
 
 
 def find_ffmpeg(path: str | None = None) -> str:
@@ -16,11 +20,23 @@ def find_ffmpeg(path: str | None = None) -> str:
             raise ValueError(f"{path} is not a file")
         if not os.access(named, os.X_OK):
             raise ValueError(f"{path} may not be executed")
+        if not _is_ffmpeg(named):
+            raise ValueError(f"{path} is not FFmpeg: it does not answer -version as FFmpeg does")
         return str(named)
     found = _in_the_wheel() or shutil.which("ffmpeg")
     if found is None:
         raise ValueError("no FFmpeg found: install imageio-ffmpeg or FFmpeg, or name one")
     return str(Path(found).absolute())
+
+
+def _is_ffmpeg(program: Path) -> bool:
+    try:
+        answer = subprocess.run(
+            [program, "-version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=ANSWER_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return answer.stdout.startswith(b"ffmpeg version ")
 
 
 def _in_the_wheel() -> str | None:

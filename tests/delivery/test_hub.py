@@ -96,6 +96,8 @@ class OwnershipTests(HubTestCase):
         one = self.connect(*(Credit(f"s{i}", 1) for i in range(NAMES_MOST)))
         self.assertEqual(self.refusal(one, Credit("a", 1)), "too_many_names")
         self.credit(one, 1, "s5")
+        self.hub.take(one, Unsubscribe("s6"))
+        self.credit(one, 1, "a")
 
     def test_a_connection_that_comes_back_gets_its_tail(self) -> None:
         one = self.connect(Credit("a", 5))

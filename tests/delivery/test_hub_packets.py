@@ -6,7 +6,17 @@ from collections.abc import Callable
 
 from audiosvc.audio import FRAME_SECONDS
 from audiosvc.flow.pacer import CATCH_UP
-from audiosvc.wire.messages import CREDIT_MOST, Credit, Greeting, Paused, Resumed, Seeked, Stopped, Subscribe
+from audiosvc.wire.messages import (
+    CREDIT_MOST,
+    Credit,
+    Greeting,
+    Paused,
+    Resumed,
+    Seeked,
+    Stopped,
+    Subscribe,
+    Unsubscribe,
+)
 from tests.delivery.helpers import HubTestCase
 
 
@@ -58,6 +68,14 @@ class CreditTests(HubTestCase):
         self.finish(self.open(packets=2))
         self.open(packets=2, track_id="t2")
         self.assertEqual(one.packets(), [b"t1:1", b"t1:2", b"t2:1"])
+
+    def test_credit_ends_with_the_wish_for_the_session(self) -> None:
+        one = self.connect(Subscribe("a"), Credit("a", 1))
+        self.hub.take(one, Unsubscribe("a"))
+        self.hub.take(one, Subscribe("a"))
+        self.open(packets=3)
+        self.clock.advance(FRAME_SECONDS)
+        self.assertEqual(len(one.packets()), 2)
 
     def test_events_need_none_but_wait_for_the_packets_before_them(self) -> None:
         one = self.connect(Credit("a", 5))

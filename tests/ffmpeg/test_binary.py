@@ -22,9 +22,9 @@ class FindTests(SynchronousTestCase):
         self.addCleanup(folder.cleanup)
         return Path(folder.name)
 
-    def program(self, name: str, mode: int = 0o755) -> Path:
+    def program(self, name: str, mode: int = 0o755, text: str = "#!/bin/sh\necho ffmpeg version 9.0\n") -> Path:
         path = self.folder() / name
-        path.write_text("#!/bin/sh\n")
+        path.write_text(text)
         path.chmod(mode)
         return path
 
@@ -41,6 +41,13 @@ class FindTests(SynchronousTestCase):
         ):
             error = self.assertRaises(ValueError, find_ffmpeg, str(path))
             self.assertEqual(str(error), f"{path} {reason}")
+
+    def test_what_is_another_program_is_refused(self) -> None:
+        self.patch(binary, "ANSWER_SECONDS", 0.2)
+        for text in ("#!/bin/sh\necho mpeg\n", "", "#!/none\n", "#!/bin/sh\nexec sleep 5\n"):
+            path = self.program("ffmpeg", text=text)
+            error = self.assertRaises(ValueError, find_ffmpeg, str(path))
+            self.assertIn("is not FFmpeg", str(error))
 
     def test_the_wheels_is_taken_whatever_the_environment_says(self) -> None:
         other = self.program("ffmpeg")

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -55,6 +56,20 @@ async def until(condition: Callable[[], T], what: str, patience: float = PATIENC
     return result
 
 
+RUN = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", "audiosvc")
+
+
+def environment(**environ: str) -> dict[str, str]:
+    """Of a daemon: none of this process's own settings for one, and `environ`."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("AUDIOSVC_")} | environ
+
+
+def twistd(folder: Path, *options: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """A run in `folder` that is expected to end by itself at once; waits for that."""
+    argv, environ = [*RUN, *options], environment(**environ)
+    return subprocess.run(argv, cwd=folder, env=environ, capture_output=True, text=True, timeout=PATIENCE)
+
+
 class TwistdProcess(ProcessProtocol):
     def __init__(self) -> None:
         self.log = b""
@@ -96,12 +111,9 @@ class Daemon:
 
     def spawn(self, *options: str, **environ: str) -> None:
         """Start the process; does not wait until it listens."""
-        argv = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", "audiosvc"]
-        argv += ["--api", "tcp:0:interface=127.0.0.1", "--socket", str(self.socket), *options]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("AUDIOSVC_")}
-        environment |= environ
+        argv = [*RUN, "--api", "tcp:0:interface=127.0.0.1", "--socket", str(self.socket), *options]
         self.process = TwistdProcess()
-        reactor.spawnProcess(self.process, sys.executable, argv, environment, str(self.folder))
+        reactor.spawnProcess(self.process, argv[0], argv, environment(**environ), str(self.folder))
 
     async def start(self, *options: str, **environ: str) -> Daemon:
         self.spawn(*options, **environ)

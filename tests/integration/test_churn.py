@@ -60,7 +60,9 @@ class Pipeline(Protocol):
 
 
 async def pipeline(daemon: Daemon) -> Pipeline:
-    return await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", daemon.port), Pipeline())
+    control = await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", daemon.port), Pipeline())
+    await control.post(("/session/nobody/stop", None))
+    return control
 
 
 class Looks:
@@ -107,7 +109,6 @@ async def test_five_hundred_plays_and_stops_on_one_id_end_once_each_and_the_last
     references = {tone(hz, 10): await daemon.alone(tone(hz, 10)) for hz in notes}
     client = await daemon.connect()
     control = await pipeline(daemon)
-    await settled(daemon, daemon.fds())
     fds, threads, rss = daemon.fds(), daemon.threads(), daemon.rss()
     looks = Looks(daemon)
     looking = Deferred.fromCoroutine(looks.look())
@@ -166,8 +167,8 @@ async def test_a_hundred_ids_at_once_end_once_each_and_leave_nothing_behind(star
     daemon = await start()
     names = [f"s{n}" for n in range(100)]
     client = await daemon.connect()
-    control = await pipeline(daemon)
     await daemon.alone(tone(440, 0.1))
+    control = await pipeline(daemon)
     fds, threads, rss = daemon.fds(), daemon.threads(), daemon.rss()
     answers = await control.post(*((f"/session/{name}/play", {"url": tone(300 + n, 30)}) for n, name in enumerate(names)))
     accepted = {name: answer["track_id"] for name, (_, answer) in zip(names, answers, strict=True)}
@@ -195,7 +196,7 @@ async def test_a_hundred_ids_at_once_end_once_each_and_leave_nothing_behind(star
 @pytest_twisted.ensureDeferred
 async def test_of_fifty_seeks_in_a_burst_the_last_position_is_heard_as_if_played_from_there(start: Start) -> None:
     daemon = await start()
-    source, last = "demo:nightdrive", 81.24
+    source, last = "demo:nightdrive", 88.24
     reference = await daemon.alone(source, start_at=last)
     beginning = await daemon.alone(source, duration=2)
     client = await daemon.connect()
@@ -204,7 +205,7 @@ async def test_of_fifty_seeks_in_a_burst_the_last_position_is_heard_as_if_played
     looking = Deferred.fromCoroutine(looks.look())
     await daemon.play("s", source)
     await client.holds("s", 50)
-    seeks = [*(1 + n * 1.7 for n in range(49)), last]
+    seeks = [*(1 + n * 1.5 for n in range(49)), last]
     answers = await control.post(*(("/session/s/seek", {"position": position}) for position in seeks))
     assert [status for status, _ in answers] == [200] * 50
     await client.hears("s", "finished")
@@ -229,6 +230,77 @@ async def test_of_fifty_seeks_in_a_burst_the_last_position_is_heard_as_if_played
 
 
 @pytest_twisted.ensureDeferred
+async def test_any_interleaving_of_calls_on_one_id_does_what_they_say_in_their_order(start: Start) -> None:
+    seed = random.randrange(10**6)
+    dice = random.Random(seed)
+    daemon = await start()
+    client = await daemon.connect()
+    control = await pipeline(daemon)
+    looks = Looks(daemon)
+    looking = Deferred.fromCoroutine(looks.look())
+    tracks: list[str] = []
+    playing, paused, at = False, False, 0.0
+
+    async def call(*ops: str) -> None:
+        """Make the calls, in one burst, and hold what they and the status afterwards say against what must be."""
+        nonlocal playing, paused, at
+        requests: list[tuple[str, Any]] = []
+        expected: list[int] = []
+        for op in ops:
+            body: Any = None
+            expected.append(200 if playing or op in ("play", "stop") else 404)
+            if op == "play":
+                playing, paused, at, body = True, False, 0.0, {"url": tone(440, 60)}
+            elif op == "stop":
+                playing = paused = False
+            elif op == "seek":
+                at = dice.randrange(1000) * 0.02
+                body = {"position": at}
+            else:
+                paused = op == "pause" and playing
+            requests.append((f"/session/s/{op}", body))
+        answers = await control.post(*requests)
+        assert [status for status, _ in answers] == expected
+        tracks.extend(answer["track_id"] for _, answer in answers if "track_id" in answer)
+        status, now = await daemon.request("GET", "/session/s/status")
+        assert status == (200 if playing else 404)
+        assert now["status"] in (["paused"] if paused else ["extracting", "streaming"] if playing else ["not_found"])
+
+    calls = 0
+    while calls < 500:
+        burst = dice.choices(["play", "stop", "seek", "pause", "resume"], [3, 1, 5, 3, 3], k=dice.choice([1, 2, 5, 30]))
+        await call(*burst)
+        calls += len(burst)
+        await sleep(dice.choice([0, 0.01, 0.03, 0.1]))
+    await call("play", *dice.choices(["seek", "pause", "resume"], k=9))
+    await call("seek", "resume")
+    last = at
+
+    def latest() -> list[bytes]:
+        """The packets behind the last change of position."""
+        after = 0
+        for n, message in enumerate(client.received):
+            if isinstance(message, (Ready, Seeked)):
+                after = n if message.track_id == tracks[-1] and message.position == round(last, 3) else len(client.received)
+        return [message.payload for message in client.received[after:] if isinstance(message, Packet)]
+
+    await until(lambda: len(latest()) >= 50, "the last position is heard")
+    heard = latest()
+    await call("stop")
+    await until(lambda: len(client.ends("s")) >= len(tracks), "every play ends")
+    await until(lambda: not daemon.children(), "every child is reaped")
+    looks.over = True
+    await looking
+    assert [end.track_id for end in client.ends("s")] == tracks
+    assert heard == (await daemon.alone(tone(440, 60), start_at=last, duration=5))[: len(heard)]
+    assert looks.most_live <= 1
+    print(
+        f"\n{calls} calls of all kinds on one id (seed {seed}): {len(tracks)} plays and ends, "
+        f"{client.types('s').count('seeked')} seeks told, at most {looks.most_live} live child ({looks.count} looks)"
+    )
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_child_that_is_killed_takes_only_its_own_session_with_it(start: Start) -> None:
     daemon = await start()
     references = {hz: await daemon.alone(tone(hz, 8)) for hz in (300, 500, 700)}
@@ -244,7 +316,8 @@ async def test_a_child_that_is_killed_takes_only_its_own_session_with_it(start: 
     assert isinstance(end, Error)
     assert (end.code, end.duration) == ("decoder_failed", 8.0)
     played = client.packets("500")
-    assert played == references[500][: len(played)]
+    # The last one may be of a frame that was cut short, filled up with silence.
+    assert played[:-1] == references[500][: len(played) - 1]
     assert 100 <= len(played) < 400
     assert end.played == round(len(played) * 0.02, 2)
     assert client.types("500") == ["ready", "error"]

@@ -44,6 +44,18 @@ FRAMES_MOST = 120
 DURATION = 1.5
 
 ids = st.sampled_from(["guild-a", "user:42", "c"])
+actions = st.sampled_from(
+    [
+        ("pause",),
+        ("resume",),
+        ("seek", 0.0),
+        ("seek", 0.3),
+        ("seek", DURATION),
+        ("seek", 77.0),
+        ("set_volume", 1.0),
+        ("set_volume", 2.0),
+    ]
+)
 some = st.integers(0, 1000)
 most = st.sampled_from([0, 0, 1, 5, 30, 60])
 counts = st.sampled_from([1, 2, 5, 11, 20, 40])
@@ -152,17 +164,10 @@ class SessionMachine(RuleBasedStateMachine):
             self.registry.stop(session_id)
             assert session_id not in self.listener.feeds
 
-    @rule(session_id=ids, action=st.sampled_from(["pause", "resume"]))
-    def pause_or_resume(self, session_id: str, action: str) -> None:
-        self.ask(action, session_id)
-
-    @rule(session_id=ids, position=st.sampled_from([0.0, 0.3, 1.4, DURATION, 77.0]))
-    def seek(self, session_id: str, position: float) -> None:
-        self.ask("seek", session_id, position)
-
-    @rule(session_id=ids, volume=st.sampled_from([1.0, 2.0]))
-    def volume(self, session_id: str, volume: float) -> None:
-        self.ask("set_volume", session_id, volume)
+    @precondition(lambda self: self.listener.feeds)
+    @rule(session_id=ids, action=actions)
+    def control(self, session_id: str, action: tuple[Any, ...]) -> None:
+        self.ask(action[0], session_id, *action[1:])
 
     def ask(self, action: str, session_id: str, *arguments: Any) -> None:
         try:
@@ -197,19 +202,15 @@ class SessionMachine(RuleBasedStateMachine):
                 assert sound.child.signals, "nobody reads a child that was not killed"
 
     @precondition(lambda self: self.sounds)
-    @rule(which=some, signal=st.sampled_from([None, None, 9]), rarely=rarely)
-    def exit(self, which: int, signal: int | None, rarely: bool) -> None:
+    @rule(which=some, how=st.sampled_from(["exits", "crashes", "hangs up"]), rarely=rarely)
+    def end(self, which: int, how: str, rarely: bool) -> None:
         sound = self.sounds[-1 - which % min(4, len(self.sounds))]
         if sound.child.alive and not sound.child.signals and (rarely or sound.written):
-            sound.child.exit(signal)
-
-    @precondition(lambda self: self.sounds)
-    @rule(which=some, rarely=rarely)
-    def hang_up(self, which: int, rarely: bool) -> None:
-        sound = self.sounds[-1 - which % min(4, len(self.sounds))]
-        if rarely:
-            sound.hung_up = True
-            sound.child.hang_up()
+            if how == "hangs up":
+                sound.hung_up = True
+                sound.child.hang_up()
+            else:
+                sound.child.exit(9 if how == "crashes" else None)
 
     @rule()
     def reap(self) -> None:
@@ -236,10 +237,13 @@ class SessionMachine(RuleBasedStateMachine):
     # --- the ordinary course of things, for else the sound does not come far -----------------------------------------
 
     @precondition(lambda self: self.listener.feeds)
-    @rule(session_id=ids, course=st.lists(st.tuples(counts, most), max_size=4), most=most, ends=st.booleans())
-    def sound(self, session_id: str, course: list[tuple[int, int]], most: int, ends: bool) -> None:
-        """The session's child writes, is perhaps done with it, and is heard."""
+    @rule(which=some, course=st.lists(st.tuples(counts, most), max_size=4), most=most, ends=st.booleans())
+    def sound(self, which: int, course: list[tuple[int, int]], most: int, ends: bool) -> None:
+        """A session's child writes, is perhaps done with it, and is heard."""
         self.settle()
+        if not self.listener.feeds:
+            return
+        session_id = list(self.listener.feeds)[which % len(self.listener.feeds)]
         mine = [sound for sound in self.sounds if sound.child.alive and self.owners[sound.url] == session_id]
         for sound in mine:
             for count, pulled in course:
@@ -251,6 +255,11 @@ class SessionMachine(RuleBasedStateMachine):
                 sound.child.exit()
                 self.encode(4)
         self.pull(session_id, most)
+
+    @precondition(lambda self: self.listener.feeds)
+    @rule(which=some, most=most)
+    def more_sound(self, which: int, most: int) -> None:
+        self.sound(which, [(20, most)], most, ends=False)
 
     def settle(self) -> None:
         self.reactor.spawn_error = None
@@ -394,7 +403,7 @@ class EveryInterleavingTests(SynchronousTestCase):
         run_state_machine_as_test(
             SessionMachine,
             settings=settings(
-                max_examples=400,
+                max_examples=500,
                 stateful_step_count=50,
                 deadline=None,
                 report_multiple_bugs=False,

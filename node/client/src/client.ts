@@ -9,7 +9,6 @@ import {
   type AttachedEvent,
   CREDIT_MOST,
   type DetachedEvent,
-  type ErrorEvent,
   type FinishedEvent,
   type Held,
   type HelloEvent,
@@ -154,6 +153,7 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
   #resumeTimer: unknown;
   /** Whether this connection was made anew because the one before it did not resume. */
   #insisting = false;
+  #shutting: Promise<void> | undefined;
   #settle: { resolve(hello: HelloEvent): void; reject(error: AudioServiceError): void; retry: boolean } | undefined;
 
   constructor(options: SocketClientOptions) {
@@ -192,20 +192,19 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
   async connect(options: { signal?: AbortSignal; retry?: boolean } = {}): Promise<HelloEvent> {
     const { signal, retry = false } = options;
     if (this.state !== "idle") throw new AudioServiceError("already_open", "a client connects once");
-    const aborted = () => {
-      const cause: unknown = signal?.reason;
-      this.#shut(new AudioServiceError("aborted", "connecting was aborted", { cause }));
+    const greeted = new Promise<HelloEvent>((resolve, reject) => {
+      this.#settle = { resolve, reject, retry };
+    });
+    const abort = () => {
+      void this.#shut(new AudioServiceError("aborted", "connecting was aborted", { cause: signal?.reason }));
     };
-    if (signal?.aborted) aborted();
-    signal?.addEventListener("abort", aborted, { once: true });
+    signal?.addEventListener("abort", abort, { once: true });
+    if (signal?.aborted) abort();
+    else this.#link.start();
     try {
-      return await new Promise<HelloEvent>((resolve, reject) => {
-        this.#settle = { resolve, reject, retry };
-        if (signal?.aborted) aborted();
-        else this.#link.start();
-      });
+      return await greeted;
     } finally {
-      signal?.removeEventListener("abort", aborted);
+      signal?.removeEventListener("abort", abort);
     }
   }
 
@@ -229,24 +228,27 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
     if (!this.#hearsAll) this.#link.say({ type: "subscribe", session_id: sessionId });
   }
 
-  /** Hears `sessionId` no more; its stream is destroyed. The session itself goes on: to end it is up to `ControlClient.stop`. */
+  /** Hears `sessionId` no more; its stream ends after what it holds. The session itself goes on: to end it is up to `ControlClient.stop`. */
   unsubscribe(sessionId: string): void {
     const channel = this.#channels.get(sessionId);
     if (channel === undefined || !channel.named) return;
     channel.named = false;
-    channel.stream?.destroy();
+    channel.stream?.finish();
+    channel.stream = undefined;
     if (!this.#hearsAll) this.#link.say({ type: "unsubscribe", session_id: sessionId });
   }
 
   /**
    * Lets the daemon send up to `packets` more packets of the session, 0 to 500. From the first call on, even with 0, the
    * session is not paced in real time. Credit adds up to at most 500, outlives tracks, and what is not used is given
-   * again after a reconnect. Returns the credit outstanding. Not for a session with a stream, which gives its own.
+   * again after a reconnect. Returns the credit outstanding; a session that is not heard gets none, which is 0. Not for a
+   * session with a stream, which gives its own.
    */
   credit(sessionId: string, packets: number): number {
-    const channel = this.#channel(sessionId);
     const line: Line = { type: "credit", session_id: sessionId, packets };
     encode(line);
+    const channel = this.#channels.get(sessionId) ?? (this.#hearsAll ? this.#channel(sessionId) : undefined);
+    if (channel === undefined || !(channel.named || this.#hearsAll)) return 0;
     channel.outstanding = Math.min(CREDIT_MOST, (channel.outstanding ?? 0) + packets);
     this.#link.say(line);
     return channel.outstanding;
@@ -301,7 +303,8 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
   #greeting(): Line[] {
     const held = new Map<string, Held>();
     const lines: Line[] = [];
-    if (!this.#hearsAll) lines.push({ type: "subscribe", session_id: NOBODY }, { type: "unsubscribe", session_id: NOBODY });
+    if (!this.#hearsAll)
+      lines.push({ type: "subscribe", session_id: NOBODY }, { type: "unsubscribe", session_id: NOBODY });
     for (const channel of this.#channels.values()) {
       const { id, ledger } = channel;
       if (!channel.named && !this.#hearsAll) {
@@ -330,14 +333,200 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
   }
 
   #lost(error: AudioServiceError, retryIn: number | undefined): void {
-    this.#clock.clearTimeout(this.#resumeTimer);
-    this.#resumeTimer = undefined;
+    this.#stopResumeTimer();
+    for (const channel of this.#indebted) channel.owed = 0;
     this.#indebted.clear();
-    this.#tell("disconnect", { error, retryIn });
-    if (retryIn === undefined || (this.#settle !== undefined && !this.#settle.retry)) void this.#shut(error);
+    const over = retryIn === undefined || this.#settle?.retry === false;
+    this.#tell("disconnect", { error, retryIn: over ? undefined : retryIn });
+    if (over) void this.#shut(error);
   }
 
   async #shut(error: AudioServiceError): Promise<void> {
-    ...
+    if (this.#shutting === undefined) {
+      this.#stopResumeTimer();
+      this.#shutting = this.#link.close();
+      this.#settle?.reject(error);
+      this.#settle = undefined;
+      for (const stream of [...this.#streams]) {
+        if (error.code === "closed") stream.finish();
+        else stream.destroy(error);
+      }
+      this.#channels.clear();
+      this.#tell("close");
+    }
+    await this.#shutting;
+  }
+
+  #stopResumeTimer(): void {
+    if (this.#resumeTimer !== undefined) this.#clock.clearTimeout(this.#resumeTimer);
+    this.#resumeTimer = undefined;
+  }
+
+  /** Ends the tracks that were under way when the connection was lost, and of which the daemon says nothing any more. */
+  #giveUpLost(): void {
+    for (const channel of [...this.#channels.values()]) {
+      const lost = channel.ledger.unconfirmed ? channel.ledger.lose() : undefined;
+      if (lost !== undefined) this.#pass(channel, lost);
+    }
+  }
+
+  // --- messages -----------------------------------------------------------------------------------------------------
+
+  #message(message: Message): void {
+    if (message.kind === "packet") {
+      this.#packet(message.session_id, message.payload);
+    } else if (message.kind === "unknown") {
+      this.#unknown(message.event);
+    } else if (message.event.type === "refused") {
+      this.#tell("refused", message.event);
+    } else if (message.event.type !== "hello") {
+      this.#event(message.event);
+    }
+  }
+
+  #packet(sessionId: string, data: Buffer): void {
+    const channel = this.#channels.get(sessionId);
+    if (channel === undefined) {
+      this.stats.unclaimed += 1;
+      this.#warn(sessionId);
+      return;
+    }
+    if (channel.outstanding !== undefined && channel.outstanding > 0) channel.outstanding -= 1;
+    const verdict = channel.ledger.packet();
+    if (verdict === "repeated") {
+      this.stats.repeated += 1;
+      if (channel.outstanding === undefined) return;
+      channel.outstanding += 1;
+      channel.owed += 1;
+      this.#indebted.add(channel);
+    } else if (verdict === "stray" || !this.#deliver(channel, verdict, data)) {
+      this.stats.unclaimed += 1;
+      if (this.#hearsAll && !channel.named) this.#warn(sessionId);
+    } else {
+      this.stats.packets += 1;
+      this.stats.bytes += data.length;
+    }
+  }
+
+  /** Whether somebody took the packet. */
+  #deliver(channel: Channel, number: number, data: Buffer): boolean {
+    if (!channel.named && !this.#hearsAll) return false;
+    const { id: sessionId, stream, ledger } = channel;
+    stream?.deliver(data);
+    if (this.listenerCount("audio") === 0) return stream !== undefined;
+    this.#tell("audio", { sessionId, trackId: ledger.trackId ?? "", number, data });
+    return true;
+  }
+
+  #event(event: SessionEvent): void {
+    const channel =
+      this.#channels.get(event.session_id) ?? (this.#hearsAll ? this.#admit(event.session_id) : undefined);
+    if (channel === undefined) return;
+    if (event.type === "attached") {
+      const gap = channel.ledger.gapBefore(event.track_id, event.packets);
+      if (gap > 0 && this.#connections > 1 && !this.#insisting) {
+        // What is held may have come too late to be heeded; the daemon can still go back to it on another connection.
+        this.#insisting = true;
+        this.#link.restart(new AudioServiceError("not_resumed", `the daemon left out ${gap} packets`));
+        return;
+      }
+      this.#insisting = false;
+    }
+    const { repeated, lost, gap } = channel.ledger.event(event);
+    if (!channel.named && !this.#hearsAll) return;
+    if (lost !== undefined) this.#pass(channel, lost);
+    if (gap !== undefined) this.#tell("gap", { sessionId: channel.id, trackId: event.track_id, packets: gap });
+    if (!repeated) this.#pass(channel, event);
+  }
+
+  /** Events of a newer daemon. Those of a track come again after a reconnect like any other. */
+  #unknown(event: UnknownEvent): void {
+    const { session_id, track_id } = event.fields;
+    const channel = typeof session_id === "string" ? this.#channels.get(session_id) : undefined;
+    if (channel !== undefined && typeof track_id === "string" && track_id === channel.ledger.trackId) {
+      if (channel.ledger.event({ ...event.fields, type: event.type, track_id }).repeated) return;
+    }
+    this.#tell("unknownEvent", event);
+  }
+
+  #pass(channel: Channel, event: SessionEvent): void {
+    const { stream } = channel;
+    if (stream !== undefined) {
+      this.#guard(() => stream.notify(event));
+      if (stream.ending && channel.stream === stream) channel.stream = undefined;
+    }
+    this.#tell("event", event);
+    if (event.type !== "error") {
+      this.#guard(() => (this.emit as (name: string, event: SessionEvent) => boolean).call(this, event.type, event));
+    } else if (this.listenerCount("error") > 0) {
+      const { code, message, session_id: sessionId, track_id: trackId, played, duration } = event;
+      this.#tell("error", new AudioServiceError(code, message, { sessionId, trackId, played, duration }));
+    }
+  }
+
+  // --- the rest -----------------------------------------------------------------------------------------------------
+
+  #channel(sessionId: string): Channel {
+    const channel = this.#channels.get(sessionId) ?? this.#admit(sessionId);
+    if (channel === undefined) throw new AudioServiceError("too_many_names", `a client hears ${NAMES_MOST} sessions`);
+    return channel;
+  }
+
+  /** A new channel; where there are too many, in place of one that nobody asked for and that plays nothing. */
+  #admit(sessionId: string): Channel | undefined {
+    if (!isSessionId(sessionId)) {
+      throw new AudioServiceError("invalid_session_id", `not a session id: ${JSON.stringify(sessionId)}`);
+    }
+    if (this.#channels.size >= NAMES_MOST) {
+      const idle = [...this.#channels.values()].find(
+        (channel) => !channel.named && channel.ledger.trackId === undefined,
+      );
+      if (idle === undefined) return undefined;
+      this.#channels.delete(idle.id);
+    }
+    const channel: Channel = {
+      id: sessionId,
+      ledger: new Ledger(sessionId),
+      named: false,
+      stream: undefined,
+      outstanding: undefined,
+      owed: 0,
+    };
+    this.#channels.set(sessionId, channel);
+    return channel;
+  }
+
+  #payBack(): void {
+    for (const channel of this.#indebted) {
+      this.#link.say({ type: "credit", session_id: channel.id, packets: Math.min(CREDIT_MOST, channel.owed) });
+      channel.owed = 0;
+    }
+    this.#indebted.clear();
+  }
+
+  #warn(sessionId: string): void {
+    if (this.#strangers.has(sessionId) || this.#strangers.size >= NAMES_MOST) return;
+    this.#strangers.add(sessionId);
+    if (this.listenerCount("unknownPacket") > 0) {
+      this.#tell("unknownPacket", { sessionId });
+    } else {
+      const message = `packets of the session ${sessionId}, which nobody here knows, are dropped`;
+      process.emitWarning(message, { code: "AUDIOSVC_UNKNOWN_PACKET" });
+    }
+  }
+
+  #tell<K extends keyof SocketClientEvents>(name: K, ...args: SocketClientEvents[K]): void {
+    this.#guard(() => (this.emit as (name: string, ...args: unknown[]) => boolean).call(this, name, ...args));
+  }
+
+  /** A listener that throws is the process's to deal with; the other sessions' messages are not to suffer. */
+  #guard(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
   }
 }

@@ -161,7 +161,7 @@ export class Decoder {
         this.#need = end - at;
         break;
       }
-      const session_id = this.#readId(data.latin1Slice(at + LENGTH_BYTES, at + HEAD_BYTES));
+      const session_id = this.#readId(data.toString("latin1", at + LENGTH_BYTES, at + HEAD_BYTES));
       out.push({ kind: "packet", session_id, payload: Buffer.from(data.subarray(at + HEAD_BYTES, end)) });
       at = end;
     }

@@ -3,17 +3,19 @@
 export type {
   AudioPacket,
   ClientStats,
-  Clock,
-  ConnectionState,
-  ReconnectOptions,
+  Disconnection,
+  Gap,
   SocketClientEvents,
   SocketClientOptions,
 } from "./client.ts";
 export { SocketClient } from "./client.ts";
 export type { ControlClientOptions, RequestOptions } from "./control.ts";
 export { ControlClient } from "./control.ts";
+export { Decoder } from "./decoder.ts";
 export type { ErrorDetails } from "./errors.ts";
 export { AudioServiceError } from "./errors.ts";
+export { encode } from "./lines.ts";
+export type { Clock, ConnectionState, ReconnectOptions } from "./link.ts";
 export type {
   AttachedEvent,
   DetachedEvent,

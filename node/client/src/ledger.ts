@@ -1,10 +1,17 @@
-import { type Held, isTerminal, PACKET_SECONDS, type SessionEvent, type TerminalEvent } from "./messages.ts";
+import { type Held, isTerminal, PACKET_SECONDS, type TerminalEvent } from "./messages.ts";
 
 /** Events between two packets that are remembered: what the daemon's own ring can repeat. */
 const TAIL_MOST = 600;
 
 /** What to make of a packet: its number in the track, or why it is not to be passed on. */
 export type PacketVerdict = number | "repeated" | "stray";
+
+/** A session event, of a newer daemon perhaps. */
+interface TrackEvent {
+  type: string;
+  track_id: string;
+  packets?: number;
+}
 
 /** What to make of an event. */
 export interface EventVerdict {
@@ -81,9 +88,9 @@ export class Ledger {
     return this.#packets;
   }
 
-  event(event: SessionEvent): EventVerdict {
+  event(event: TrackEvent): EventVerdict {
     this.#unconfirmed = false;
-    if (event.type === "attached") return this.#attached(event.track_id, event.packets);
+    if (event.type === "attached") return this.#attached(event.track_id, event.packets ?? 0);
     if (event.type === "detached") {
       this.#ours = false;
       return { repeated: false };
@@ -147,7 +154,7 @@ export class Ledger {
   }
 
   /** The daemon repeats the events behind the last packet from the first on, or from the first it still has. */
-  #repeats(event: SessionEvent): boolean {
+  #repeats(event: TrackEvent): boolean {
     if (this.#again === undefined) return false;
     const found = this.#tail.indexOf(JSON.stringify(event), this.#again);
     this.#again = found < 0 ? undefined : found + 1;

@@ -170,6 +170,6 @@ export type Line =
   | { type: "credit"; session_id: string; packets: number };
 
 /** Whether `event` ends its track. */
-export function isTerminal(event: SessionEvent): event is TerminalEvent {
+export function isTerminal(event: { type: string }): event is TerminalEvent {
   return event.type === "finished" || event.type === "stopped" || event.type === "error";
 }

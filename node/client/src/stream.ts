@@ -61,7 +61,10 @@ export class SessionStream extends Readable {
     super({ objectMode: true, highWaterMark: 0 });
     const { window = WINDOW, follow = true } = options;
     if (!Number.isInteger(window) || window < WINDOW_LEAST || window > CREDIT_MOST) {
-      throw new AudioServiceError("invalid_option", `a window is ${WINDOW_LEAST} to ${CREDIT_MOST} packets, not ${window}`);
+      throw new AudioServiceError(
+        "invalid_option",
+        `a window is ${WINDOW_LEAST} to ${CREDIT_MOST} packets, not ${window}`,
+      );
     }
     this.sessionId = sessionId;
     this.window = window;

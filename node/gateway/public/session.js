@@ -1,0 +1,280 @@
+/** One session as the page holds it: what the gateway says of it, what is heard of it, and what can be done with it. */
+import { initial, noted, PIECES, reduce, searching } from "./state.js";
+
+/** @typedef {import("./link.js").Link} Link */
+/** @typedef {import("./sound.js").Sound} Sound */
+/** @typedef {import("./sound.js").Voice} Voice */
+/** @typedef {"idle" | "resolving" | "buffering" | "playing" | "paused" | "ended" | "error" | "elsewhere" | "muted" | "offline"} Mood */
+
+/** Seconds from which on "previous" means this track's beginning. */
+const RESTART_AFTER = 3;
+/** Seconds that a position is shown as wished until the sound gets there. */
+const WISH_LASTS = 4;
+
+export class Session extends EventTarget {
+  /** @param {string} name @param {Link} link @param {Sound | undefined} sound undefined: this page can only control */
+  constructor(name, link, sound) {
+    super();
+    this.name = name;
+    this.link = link;
+    this.sound = sound;
+    this.state = initial();
+    /** @type {Voice | undefined} */
+    this.voice = undefined;
+    /** Positions by mark; the audio thread says which mark it has passed. @type {Map<number, number>} */
+    this.marks = new Map();
+    this.figures = { packets: 0, bytes: 0, kilobits: 0, credit: 0, held: 0, window: 0, heard: false };
+    this.volume = read(`audiosvc.volume.${name}`, 0.8);
+    this.muted = read(`audiosvc.muted.${name}`, 0) === 1;
+    /** Where the user wants to be, until the sound is there. @type {{ position: number, until: number } | undefined} */
+    this.wish = undefined;
+    link.addEventListener("message", (event) => this.onmessage(/** @type {CustomEvent} */ (event).detail));
+    link.addEventListener("mark", (event) => this.onmark(/** @type {CustomEvent} */ (event).detail));
+    link.addEventListener("figures", (event) => {
+      this.figures = /** @type {CustomEvent} */ (event).detail.figures[name] ?? this.figures;
+    });
+    link.addEventListener("decoderFailed", (event) => {
+      const { session, message } = /** @type {CustomEvent} */ (event).detail;
+      if (session === name) this.note(`decoder made anew: ${message}`, true);
+    });
+    link.addEventListener("unsent", (event) => {
+      const { message } = /** @type {CustomEvent} */ (event).detail;
+      if (message.session === name) this.note(`not connected: ${message.action} was not sent`, true);
+    });
+    link.addEventListener("link", () => this.onlink());
+  }
+
+  /** Makes its part of the audio graph, and joins. */
+  async open() {
+    if (this.sound === undefined) {
+      this.link.join(this.name, false);
+      return;
+    }
+    this.voice = await this.sound.voice();
+    this.voice.onphase = () => this.changed();
+    this.voice.setVolume(this.muted ? 0 : this.volume);
+    const { port1, port2 } = new MessageChannel();
+    this.voice.connect(port2);
+    this.link.join(this.name, this.sound.running, port1);
+  }
+
+  /** Lets this page hear the session, and no other tab. */
+  hear() {
+    if (this.voice !== undefined && !this.state.heard) this.link.join(this.name, true);
+  }
+
+  changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+
+  /** @param {string} line @param {boolean} [grave] */
+  note(line, grave = false) {
+    this.state = noted(this.state, Date.now(), line, false, grave);
+    this.changed();
+  }
+
+  onlink() {
+    const { status } = this.link;
+    if (status === "waiting" && this.state.joined) {
+      this.state = { ...noted(this.state, Date.now(), "connection lost", false, true), joined: false, heard: false };
+    } else if (status === "open" && this.state.log.length > 0) {
+      this.state = noted(this.state, Date.now(), "connected");
+    }
+    this.changed();
+  }
+
+  /** @param {import("./state.js").GatewayMessage} message */
+  onmessage(message) {
+    if (message["session"] !== this.name) {
+      if (message.type === "error" && message["session"] === undefined) this.note(String(message["message"]), true);
+      return;
+    }
+    const first = !this.state.joined;
+    const before = this.state.status;
+    this.state = reduce(this.state, message, Date.now());
+    if (first && this.state.joined && this.state.pieces.length === 0) this.send({ action: "search", query: PIECES });
+    if (message.type === "ready" || message.type === "seeked" || message.type === "stopped") this.wish = undefined;
+    if (this.state.status !== before) this.voice?.hold(this.state.status === "paused");
+    this.changed();
+  }
+
+  /** @param {{ session: string, mark: number, position: number }} detail */
+  onmark({ session, mark, position }) {
+    if (session !== this.name) return;
+    this.marks.set(mark, position);
+    for (const old of this.marks.keys()) {
+      if (this.marks.size <= 8) break;
+      this.marks.delete(old);
+    }
+  }
+
+  // What is heard.
+
+  /** Seconds into the track, at the ear. */
+  get position() {
+    if (this.wish !== undefined) {
+      if (performance.now() < this.wish.until) return this.wish.position;
+      this.wish = undefined;
+    }
+    const { duration } = this.state.track ?? {};
+    const position = this.heardPosition ?? this.state.position;
+    return duration === undefined ? position : Math.min(position, duration);
+  }
+
+  get heardPosition() {
+    if (this.voice === undefined || !this.state.heard) return undefined;
+    const base = this.marks.get(this.voice.report.mark);
+    return base === undefined ? undefined : base + this.voice.sinceMark / this.voice.context.sampleRate;
+  }
+
+  /** Milliseconds of sound on this side of the gateway: in the decoder and queued behind it. */
+  get bufferedMs() {
+    return this.voice === undefined ? 0 : this.voice.report.buffered / 48;
+  }
+
+  /** Milliseconds from a packet's arrival to the ear. */
+  get latencyMs() {
+    return this.sound === undefined ? 0 : this.bufferedMs + this.sound.latency * 1000;
+  }
+
+  get underruns() {
+    return this.voice?.report.underruns ?? 0;
+  }
+
+  /** @returns {Mood} what the card says in one word */
+  get mood() {
+    const { status, over, error, heard, joined } = this.state;
+    const phase = this.voice?.report.phase;
+    if (!joined) return "offline";
+    if (status === "resolving") return "resolving";
+    if (status === "paused") return "paused";
+    if (status === "playing") {
+      if (this.voice !== undefined && !heard && this.sound?.running) return "elsewhere";
+      if (this.sound === undefined || !this.sound.running) return "muted";
+      return phase === "playing" || phase === "held" ? "playing" : "buffering";
+    }
+    if (error !== "") return "error";
+    // The gateway has sent the last packet; the ear has still to hear it.
+    if (over === "finished") return phase === "playing" ? "playing" : "ended";
+    return over === "stopped" ? "ended" : "idle";
+  }
+
+  // What can be done.
+
+  /** @param {Record<string, unknown>} message */
+  send(message) {
+    this.link.send({ ...message, session: this.name });
+  }
+
+  /** @param {string} url */
+  play(url) {
+    this.state = { ...this.state, error: "" };
+    this.send({ action: "play", url });
+  }
+
+  /** @param {import("./state.js").Track} track */
+  add(track) {
+    this.send({ action: "addToQueue", url: track.url, title: track.title.slice(0, 300) });
+  }
+
+  /** @param {string} query */
+  search(query) {
+    this.state = searching(this.state, query);
+    this.send({ action: "search", query });
+    this.changed();
+  }
+
+  clearResults() {
+    this.state = { ...this.state, query: "", searching: false, results: [] };
+    this.changed();
+  }
+
+  /** Plays, pauses, goes on: whatever the one button means now. */
+  toggle() {
+    const { status, track, queue } = this.state;
+    if (status === "playing" || status === "resolving") {
+      this.voice?.hold(true);
+      this.send({ action: "pause" });
+    } else if (status === "paused") {
+      this.voice?.hold(false);
+      this.send({ action: "resume" });
+    } else if (queue.length > 0 && track === undefined) {
+      this.send({ action: "playFromQueue", index: 0 });
+    } else if (track !== undefined) {
+      const from = this.state.over === "stopped" ? this.position : 0;
+      this.send({ action: "resumeFrom", seconds: from });
+    }
+  }
+
+  /** @returns {boolean} */
+  get canToggle() {
+    return this.state.joined && (this.state.track !== undefined || this.state.queue.length > 0);
+  }
+
+  stop() {
+    this.send({ action: "stop" });
+  }
+
+  next() {
+    this.send({ action: "skip" });
+  }
+
+  /** This track's beginning, or the track before it. */
+  previous() {
+    if (this.position > RESTART_AFTER && this.state.status !== "idle") this.seek(0);
+    else this.send({ action: "previous" });
+  }
+
+  /** @param {number} seconds */
+  seek(seconds) {
+    const duration = this.state.track?.duration ?? Number.MAX_VALUE;
+    const position = Math.max(0, Math.min(seconds, duration - 0.1));
+    this.wish = { position, until: performance.now() + WISH_LASTS * 1000 };
+    this.send({ action: "seek", seconds: position });
+    this.changed();
+  }
+
+  get canSeek() {
+    const { status, track } = this.state;
+    return (status === "playing" || status === "paused") && track?.duration !== undefined;
+  }
+
+  /** @param {number} volume 0 to 1 */
+  setVolume(volume) {
+    this.volume = Math.max(0, Math.min(1, volume));
+    this.muted = false;
+    this.loudness();
+  }
+
+  /** @param {boolean} muted */
+  setMuted(muted) {
+    this.muted = muted;
+    this.loudness();
+  }
+
+  loudness() {
+    this.voice?.setVolume(this.muted ? 0 : this.volume);
+    write(`audiosvc.volume.${this.name}`, this.volume);
+    write(`audiosvc.muted.${this.name}`, this.muted ? 1 : 0);
+    this.changed();
+  }
+}
+
+/** @param {string} key @param {number} otherwise @returns {number} */
+export function read(key, otherwise) {
+  try {
+    const value = Number.parseFloat(localStorage.getItem(key) ?? "");
+    return Number.isFinite(value) ? value : otherwise;
+  } catch {
+    return otherwise; // A browser that keeps nothing for this site.
+  }
+}
+
+/** @param {string} key @param {number} value */
+export function write(key, value) {
+  try {
+    localStorage.setItem(key, String(value));
+  } catch {
+    // As above: it lasts as long as the page then.
+  }
+}

@@ -1,0 +1,437 @@
+/** The shell round one user's session: who takes part in it and hears it, and what comes of what `user-session.ts` decides. */
+
+import {
+  type AudioPacket,
+  AudioServiceError,
+  type ControlClient,
+  PACKET_SECONDS,
+  type SessionEvent,
+  type SocketClient,
+} from "@audiosvc/client";
+import { Lane } from "./lane.ts";
+import { type Action, type Notice, sessionIdOf } from "./protocol.ts";
+import { indexOf } from "./queue.ts";
+import { type Effect, NEW_SESSION, plays, step, trackOf, type UserEvent, type UserSession } from "./user-session.ts";
+
+/** Actions of pages that may wait for the daemon's answers to those before them, a session. */
+export const ACTIONS_MOST = 32;
+
+/** One who takes part: a page's socket. */
+export interface Member {
+  /** Whether it has so much unread that it takes no packet now. */
+  readonly full: boolean;
+  notify(session: string, notice: Notice): void;
+  packet(channel: number, packet: Buffer): void;
+}
+
+/** What the rooms of one gateway share. Times are ms. */
+export interface House {
+  readonly client: Pick<SocketClient, "credit" | "outstanding" | "progress" | "subscribe" | "unsubscribe">;
+  readonly control: Pick<ControlClient, "pause" | "play" | "resume" | "seek" | "status" | "stop" | "volume">;
+  /** How long a session plays on when nobody takes part any more. */
+  readonly grace: number;
+  /** How long after a reconnect a track that the daemon took and never told of is believed to be under way. */
+  readonly patience: number;
+  log(message: string): void;
+}
+
+/** The part of an effect's work that needs the daemon's answer. */
+type Call = Extract<Effect, { do: "play" | "stop" | "pause" | "resume" | "seek" | "volume" | "look" }>;
+
+interface Asker {
+  member: Member;
+  action: string;
+}
+
+/** One session, from the first `join` until nobody takes part in it and it is stopped. */
+export class Room {
+  readonly name: string;
+  readonly sessionId: string;
+  readonly #house: House;
+  readonly #over: (room: Room) => void;
+  readonly #lane: Lane;
+  /** In the order of joining; who hears is the last one that wants to. */
+  readonly #members = new Map<Member, { channel: number; heard: boolean }>();
+  readonly #jobs: (() => Promise<void>)[] = [];
+  readonly #aborting = new AbortController();
+  #working = false;
+  #hearing: Member | undefined;
+  #state: UserSession = NEW_SESSION;
+  #position = 0;
+  #heardOf = false;
+  #grace: NodeJS.Timeout | undefined;
+  #check: NodeJS.Timeout | undefined;
+
+  /** `over` is called once, when the room is to be forgotten. */
+  constructor(name: string, house: House, over: (room: Room) => void) {
+    this.name = name;
+    this.sessionId = sessionIdOf(name);
+    this.#house = house;
+    this.#over = over;
+    this.#lane = new Lane({
+      open: () => this.#hearing?.full === false,
+      deliver: (packet) => this.#deliver(packet),
+      outstanding: () => house.client.outstanding(this.sessionId) ?? 0,
+      ask: (packets) => house.client.credit(this.sessionId, packets),
+      end: (event) => this.#tell({ on: "daemon", event }),
+    });
+    // A session that an earlier gateway left playing is known before its packets come.
+    this.#do({ do: "look" });
+    this.#enqueue(async () => {
+      house.client.subscribe(this.sessionId);
+      // Packets come by credit only, even before there is any.
+      house.client.credit(this.sessionId, this.#lane.missing);
+    });
+  }
+
+  /** Packets that wait for credit. */
+  get held(): number {
+    return this.#lane.held;
+  }
+
+  /** `member` takes part, on `channel`; joining again is like leaving and coming back. */
+  join(member: Member, channel: number, heard: boolean): void {
+    clearTimeout(this.#grace);
+    this.#members.delete(member);
+    this.#members.set(member, { channel, heard });
+    member.notify(this.name, { type: "session", channel, sessionId: this.sessionId });
+    this.#settle(member);
+    member.notify(this.name, this.#stateFor(member));
+    member.notify(this.name, this.#queue());
+  }
+
+  leave(member: Member): void {
+    this.#members.delete(member);
+    this.#settle(undefined);
+    if (this.#members.size === 0) {
+      const worthless = !plays(this.#state) && this.#state.queue.tracks.length === 0;
+      this.#grace = setTimeout(() => this.#enqueue(() => this.#end()), worthless ? 0 : this.#house.grace);
+    }
+  }
+
+  /** `member` can take so many more packets; what one says that does not hear does not count. */
+  credit(member: Member, packets: number): void {
+    if (member === this.#hearing) {
+      this.#lane.credit(packets);
+    }
+  }
+
+  /** `member` takes packets again. */
+  drained(member: Member): void {
+    if (member === this.#hearing) {
+      this.#lane.move();
+    }
+  }
+
+  /** Does what `member` asks, after what was asked before. */
+  act(member: Member, action: Action): void {
+    const asker: Asker = { member, action: action.action };
+    if (this.#jobs.length >= ACTIONS_MOST) {
+      this.#refuse(asker, "busy", "too many actions wait for the daemon");
+      return;
+    }
+    this.#enqueue(async () => {
+      for (const effect of this.#step({ on: "action", action })) {
+        if (!isCall(effect)) {
+          this.#show(effect, asker);
+        } else if (!(await this.#call(effect, asker))) {
+          break;
+        }
+      }
+    });
+  }
+
+  packet(packet: AudioPacket): void {
+    this.#heardOf = true;
+    this.#lane.packet(packet);
+  }
+
+  event(event: SessionEvent): void {
+    this.#heardOf = true;
+    switch (event.type) {
+      case "finished":
+      case "error":
+        this.#lane.finish(event);
+        return;
+      case "ready":
+      case "seeked":
+      case "stopped":
+        this.#lane.flush();
+    }
+    this.#tell({ on: "daemon", event });
+  }
+
+  /** The connection to the daemon is back: see whether it still knows a track that the client has not heard of yet. */
+  reconnected(): void {
+    clearTimeout(this.#check);
+    const trackId = this.#state.current?.trackId;
+    if (trackId === undefined || this.#house.client.progress(this.sessionId)?.trackId === trackId) {
+      return;
+    }
+    this.#heardOf = false;
+    this.#check = setTimeout(() => {
+      if (!this.#heardOf) {
+        this.#enqueue(() => this.#verify(trackId));
+      }
+    }, this.#house.patience);
+  }
+
+  /** Forgets everything without a word to anybody; the session goes on at the daemon. */
+  close(): void {
+    clearTimeout(this.#grace);
+    clearTimeout(this.#check);
+    this.#jobs.length = 0;
+    this.#aborting.abort();
+    this.#members.clear();
+    this.#hearing = undefined;
+  }
+
+  // --- who hears --------------------------------------------------------------------------------------------------
+
+  /** Finds who hears now. `joined` has its state told by who called. */
+  #settle(joined: Member | undefined): void {
+    const before = this.#hearing;
+    this.#hearing = [...this.#members].findLast(([, { heard }]) => heard)?.[0];
+    if (this.#hearing === before && this.#hearing !== joined) {
+      return;
+    }
+    this.#lane.turn();
+    for (const member of new Set([before, this.#hearing])) {
+      if (member !== undefined && member !== joined && this.#members.has(member)) {
+        member.notify(this.name, this.#stateFor(member));
+      }
+    }
+  }
+
+  #deliver(packet: AudioPacket): void {
+    const hearing = this.#hearing;
+    const seat = hearing && this.#members.get(hearing);
+    if (hearing === undefined || seat === undefined) {
+      return;
+    }
+    if (packet.trackId === this.#state.current?.trackId) {
+      this.#position += PACKET_SECONDS;
+    }
+    hearing.packet(seat.channel, packet.data);
+  }
+
+  async #end(): Promise<void> {
+    if (this.#members.size > 0) {
+      return;
+    }
+    if (plays(this.#state)) {
+      await this.#call({ do: "stop" }, undefined);
+    }
+    if (this.#members.size === 0) {
+      this.close();
+      this.#house.client.unsubscribe(this.sessionId);
+      this.#over(this);
+    }
+  }
+
+  // --- effects ----------------------------------------------------------------------------------------------------
+
+  #step(event: UserEvent): readonly Effect[] {
+    const [state, effects] = step(this.#state, event);
+    this.#state = state;
+    return effects;
+  }
+
+  /** Something happened that no page waits for. */
+  #tell(event: UserEvent, asker?: Asker): void {
+    for (const effect of this.#step(event)) {
+      if (isCall(effect)) {
+        this.#do(effect);
+      } else {
+        this.#show(effect, asker);
+      }
+    }
+  }
+
+  #do(call: Call): void {
+    this.#enqueue(async () => {
+      await this.#call(call, undefined);
+    });
+  }
+
+  #show(effect: Exclude<Effect, Call>, asker: Asker | undefined): void {
+    switch (effect.do) {
+      case "anchor":
+        this.#position = Math.max(0, effect.position - this.#lane.held * PACKET_SECONDS);
+        break;
+      case "tell":
+        this.#notifyAll(() => effect.notice);
+        break;
+      case "tellState":
+        this.#notifyAll((member) => this.#stateFor(member));
+        break;
+      case "tellQueue":
+        this.#notifyAll(() => this.#queue());
+        break;
+      case "answerQueue":
+        if (asker !== undefined && this.#members.has(asker.member)) {
+          asker.member.notify(this.name, this.#queue());
+        }
+        break;
+      case "refuse":
+        this.#refuse(asker, effect.code, effect.message);
+    }
+  }
+
+  /** Whether the daemon did it. */
+  async #call(call: Call, asker: Asker | undefined): Promise<boolean> {
+    const { control, log } = this.#house;
+    const options = { signal: this.#aborting.signal };
+    try {
+      switch (call.do) {
+        case "play":
+          await this.#play(call, asker);
+          break;
+        case "stop":
+          await control.stop(this.sessionId, options);
+          if (this.#lane.ending) {
+            // The daemon has told all it had to tell of this track.
+            this.#lane.flush();
+          }
+          break;
+        case "pause":
+          await control.pause(this.sessionId, options);
+          break;
+        case "resume":
+          await control.resume(this.sessionId, options);
+          break;
+        case "seek":
+          await control.seek(this.sessionId, call.position, options);
+          break;
+        case "volume":
+          await control.volume(this.sessionId, call.volume, options);
+          break;
+        case "look":
+          this.#tell({ on: "found", snapshot: await control.status(this.sessionId, options) });
+      }
+      return true;
+    } catch (error) {
+      if (this.#aborting.signal.aborted) {
+        return false;
+      }
+      const { code, message } = wordsOf(error);
+      if (asker !== undefined) {
+        this.#refuse(asker, code, message);
+      } else if (code !== "not_found") {
+        log(`${this.sessionId}: ${call.do} failed: ${message}`);
+      }
+      return false;
+    }
+  }
+
+  async #play(call: Extract<Call, { do: "play" }>, asker: Asker | undefined): Promise<void> {
+    const { ask, url, startAt, volume } = call;
+    if (this.#state.asked?.ask !== ask) {
+      return;
+    }
+    try {
+      const options = { signal: this.#aborting.signal };
+      const play = { url, format: "opus", start_at: startAt, volume } as const;
+      const { track_id } = await this.#house.control.play(this.sessionId, play, options);
+      this.#tell({ on: "accepted", ask, trackId: track_id });
+    } catch (error) {
+      if (!this.#aborting.signal.aborted) {
+        this.#tell({ on: "refused", ask, ...wordsOf(error) }, asker);
+      }
+    }
+  }
+
+  async #verify(trackId: string): Promise<void> {
+    try {
+      const snapshot = await this.#house.control.status(this.sessionId, { signal: this.#aborting.signal });
+      if (snapshot.track_id === trackId) {
+        return;
+      }
+    } catch (error) {
+      if (wordsOf(error).code !== "not_found") {
+        return;
+      }
+    }
+    if (!this.#heardOf) {
+      this.#tell({ on: "lost", trackId });
+    }
+  }
+
+  // --- words ------------------------------------------------------------------------------------------------------
+
+  #stateFor(member: Member): Notice {
+    const track = trackOf(this.#state);
+    return {
+      type: "state",
+      status: this.#state.status,
+      ...(track === undefined ? {} : { track }),
+      position: Math.round(this.#position * 1000) / 1000,
+      volume: this.#state.volume,
+      heard: member === this.#hearing,
+    };
+  }
+
+  #queue(): Notice {
+    const { queue } = this.#state;
+    return { type: "queueUpdated", queue: queue.tracks, index: indexOf(queue) };
+  }
+
+  #notifyAll(notice: (member: Member) => Notice): void {
+    for (const member of this.#members.keys()) {
+      member.notify(this.name, notice(member));
+    }
+  }
+
+  #refuse(asker: Asker | undefined, code: string, message: string): void {
+    if (asker !== undefined && this.#members.has(asker.member)) {
+      asker.member.notify(this.name, { type: "error", code, message, action: asker.action });
+    }
+  }
+
+  // --- one after another --------------------------------------------------------------------------------------------
+
+  #enqueue(job: () => Promise<void>): void {
+    if (this.#aborting.signal.aborted) {
+      return;
+    }
+    this.#jobs.push(job);
+    if (!this.#working) {
+      this.#working = true;
+      void this.#work();
+    }
+  }
+
+  async #work(): Promise<void> {
+    for (let job = this.#jobs.shift(); job !== undefined; job = this.#jobs.shift()) {
+      try {
+        await job();
+      } catch (error) {
+        this.#house.log(`${this.sessionId}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+      }
+    }
+    this.#working = false;
+  }
+}
+
+function isCall(effect: Effect): effect is Call {
+  switch (effect.do) {
+    case "play":
+    case "stop":
+    case "pause":
+    case "resume":
+    case "seek":
+    case "volume":
+    case "look":
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** What a page is told of an error. */
+export function wordsOf(error: unknown): { code: string; message: string } {
+  if (error instanceof AudioServiceError) {
+    return { code: error.code, message: error.message };
+  }
+  return { code: "internal", message: "the gateway failed" };
+}

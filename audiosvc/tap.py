@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import os
 import signal
 import time
@@ -61,7 +60,7 @@ def _number(option: str, kind: Callable[[str], _T], least: _T, most: _T) -> Call
             number = kind(text)
         except ValueError:
             raise ValueError(f"--{option}: {text!r} is not a {'whole ' if kind is int else ''}number") from None
-        if not (math.isfinite(number) and least <= number <= most):
+        if not least <= number <= most:
             raise ValueError(f"--{option}: {text} is not from {least} to {most}")
         return number
 
@@ -212,11 +211,13 @@ class AudioService(Service):
         self._hub.stop()
         waits: list[Deferred[Any]] = [*stopped, self._spawner.stop(), self._delivery.close()]
         gone: Deferred[Any] = DeferredList(waits)
-        gone.addTimeout(SHUTDOWN_SECONDS, self._reactor)
+
+        def late(result: object, seconds: float) -> None:
+            self.log.warn("some children or clients did not go within {seconds:g} s", seconds=seconds)
+
+        gone.addTimeout(SHUTDOWN_SECONDS, self._reactor, late)
 
         def finish(result: object) -> None:
-            if isinstance(result, Failure):
-                self.log.warn("some children or clients did not go in time")
             self._hub.stop()
             self._encoders.stop()
             self._place.release()

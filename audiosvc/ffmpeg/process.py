@@ -116,14 +116,14 @@ class Spawner:
         return pending
 
     def stop(self) -> Deferred[list[tuple[bool, None]]]:
-        """Kill every child; fires when the last one is reaped."""
+        """Kill every child; fires when the last one is reaped. May be cancelled."""
         self._waiting.clear()
         if self._refill is not None:
             self._refill.cancel()
             self._refill = None
         for child in self._children:
             child.kill()
-        return DeferredList([child.gone for child in self._children])
+        return DeferredList([child.gone for child in self._children], consumeErrors=True)
 
     def _run(self) -> None:
         while self._waiting and self._left:

@@ -68,7 +68,7 @@ _DIAGNOSES: tuple[tuple[re.Pattern[str], type[AudioServiceError], str | None], .
 _BROKEN = re.compile(
     r"Stream ends prematurely|File ended prematurely|Error during demuxing|partial file|timed out|Connection reset"
     r"|Will reconnect|HTTP error [45]|IO error|Error in the pull function|corrupt input packet"
-    r"|filesize and duration do not match"
+    r"|filesize and duration do not match|decode_frame\(\) failed"
 )
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^\s/@'\"]*@)?([^\s?#'\"]*)(?:[?#][^\s'\"]*)?", re.IGNORECASE)
@@ -160,7 +160,7 @@ class Report:
                 self.codec = codec
         elif duration := _DURATION.match(text):
             hours, minutes, seconds = duration.groups()
-            self.duration = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+            self.duration = round(int(hours) * 3600 + int(minutes) * 60 + float(seconds), 2)
         elif text.startswith(("  Chapters:", "  Program", "  Stream group")):
             self._tagging = False
         elif self._tagging and (tag := _TAG.match(text)):

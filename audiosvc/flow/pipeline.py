@@ -120,6 +120,8 @@ class Pipeline:
             self._closed = True
             self._cancel_deadline()
             self._queue.clear()
+            # libopus's memory, of which Python's garbage collector knows nothing: let it go now.
+            self._encoder = None
             if self._pending is not None:
                 self._pending.cancel()
             if self._child is not None:

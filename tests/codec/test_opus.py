@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+import importlib.util
 import math
 import subprocess
 import sys
 from array import array
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -104,6 +108,17 @@ class EncoderTests(SynchronousTestCase):
     def test_what_libopus_refuses_is_an_error(self) -> None:
         self.assertRaises(opuslib.OpusError, Encoder, -5, 5)
         self.assertRaises(opuslib.OpusError, Encoder, 96_000, 11)
+        encoder = Encoder(96_000, 5)
+        self.patch(encoder, "_encode", lambda *_: -3)
+        self.assertRaises(opuslib.OpusError, encoder.encode, bytes(FRAME_BYTES))
+
+    def test_memory_that_libopus_does_not_have_is_an_error_and_nothing_is_freed(self) -> None:
+        freed: list[object] = []
+        self.patch(opuslib.api.encoder, "create_state", Mock(side_effect=opuslib.OpusError(-7)))
+        self.patch(opuslib.api.encoder, "destroy", freed.append)
+        self.assertRaises(opuslib.OpusError, Encoder, 96_000, 5)
+        gc.collect()
+        self.assertEqual((freed, self.flushWarnings()), ([], []))
 
     def test_encoders_in_threads_do_not_disturb_each_other(self) -> None:
         def encode(hz: int) -> list[bytes]:
@@ -143,6 +158,10 @@ class LibraryTests(SynchronousTestCase):
         assert bundled is not None
         self.assertTrue(hasattr(ctypes.CDLL(bundled), "opus_encode"))
         self.assertRegex(self.import_opus("ctypes.util.find_library = lambda name: None"), "^libopus ")
+
+    def test_a_wheel_without_the_library_is_as_none(self) -> None:
+        self.patch(importlib.util, "find_spec", lambda name: SimpleNamespace(submodule_search_locations=["/nowhere"]))
+        self.assertIsNone(opus._bundled_libopus())
 
     def test_the_systems_goes_first(self) -> None:
         told = self.import_opus("ctypes.util.find_library = lambda name: '/nowhere/libopus.so.0'")

@@ -72,8 +72,13 @@ class GateTests(SpawnerTestCase):
 
     def test_no_more_in_any_span_of_a_tick_though_asked_for_one_by_one(self) -> None:
         times: list[float] = []
+
+        def started(child: Child) -> None:
+            self.started.append(child)
+            times.append(self.reactor.seconds())
+
         for _ in range(60):
-            self.spawner.spawn(["x"], Report(), lambda _: times.append(self.reactor.seconds()), self.failed.append)
+            self.spawner.spawn(["x"], Report(), started, self.failed.append)
             self.reactor.advance(0.003)
         self.reactor.pump([0.02] * 10)
         self.assertEqual(len(times), 60)
@@ -210,7 +215,8 @@ class RealChildTests(TestCase):
         self.addCleanup(self.spawner.stop)
 
         async def first() -> None:
-            """The reactor keeps a descriptor or two from its first child on."""
+            """The reactor keeps a descriptor or two from its first turn and its first child on."""
+            await deferLater(global_reactor, 0)
             child = self.spawn("exit")
             await child.gone
             child.pcm.close()

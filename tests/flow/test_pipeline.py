@@ -46,6 +46,13 @@ class PipelineTestCase(SynchronousTestCase):
         self.spawner = Spawner(self.reactor.as_reactor, {})
         self.workshop = Workshop(self.reactor.as_reactor, self.spawner, self.encoders, "ffmpeg", complexity=5)
         self.reader = Reader()
+        self.made: list[Pipeline] = []
+        self.addCleanup(self.clean_up)
+
+    def clean_up(self) -> None:
+        for pipeline in self.made:
+            pipeline.close()
+        self.reactor.end()
 
     def make(
         self,
@@ -55,7 +62,11 @@ class PipelineTestCase(SynchronousTestCase):
         bitrate: int | None = None,
         volume: float = 1.0,
     ) -> Pipeline:
-        return Pipeline(self.workshop, self.reader, source, at=at, duration=duration, bitrate=bitrate, volume=volume)
+        pipeline = Pipeline(
+            self.workshop, self.reader, source, at=at, duration=duration, bitrate=bitrate, volume=volume
+        )
+        self.made.append(pipeline)
+        return pipeline
 
     def begin(
         self, source: Source = TONE, at: float = 0.0, duration: float | None = None, bitrate: int | None = None

@@ -95,6 +95,14 @@ class OwnEndTests(EndingTestCase):
         self.assertEqual(pipeline.ready, 0)
         self.assert_ended(pipeline, None)
 
+    def test_what_comes_from_behind_the_medias_own_end_is_not_played(self) -> None:
+        pipeline, child = self.begin(SONG, at=60.0)
+        child.say("[info] Input #0, ogg, from 'x':\n[info]   Duration: 00:01:00.00, start: 0.0\n")
+        child.write(frames(20))
+        self.turn()
+        self.assertEqual((pipeline.ready, self.reader.flows, child.signals[0]), (0, 0, "KILL"))
+        self.assert_ended(pipeline, None)
+
     def test_the_end_waits_for_the_reaping_for_only_then_is_all_said(self) -> None:
         pipeline, child = self.begin(SONG)
         self.play_out(pipeline, child, 5)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -117,7 +118,7 @@ class Daemon:
 
     async def start(self, *options: str, **environ: str) -> Daemon:
         self.spawn(*options, **environ)
-        pattern = re.compile(r"listening on IPv4Address\(.*?port=(\d+)\)")
+        pattern = re.compile(r"listening on IPv[46]Address\(.*?port=(\d+)")
         await until(lambda: pattern.search(self.log) or self.process.ended, "the daemon listens")
         found = pattern.search(self.log)
         assert found, self.log
@@ -297,7 +298,7 @@ class Client(Protocol):
     def largest_gap(self, session_id: str) -> float:
         """Seconds between two packets of the session that followed each other."""
         times = self.packet_times(session_id)
-        return max((b - a for a, b in zip(times, times[1:], strict=False)), default=0.0)
+        return max((b - a for a, b in pairwise(times)), default=0.0)
 
     def events(self, session_id: str) -> list[SessionEvent]:
         return [m for m in self.received if isinstance(m, SessionEvent) and m.session_id == session_id]

@@ -121,7 +121,9 @@ async def test_five_hundred_plays_and_stops_on_one_id_end_once_each_and_the_last
         bodies = [{"url": url} if op == "play" else None for op, url in zip(ops, asked, strict=True)]
         answers = await control.post(*((f"/session/s/{op}", body) for op, body in zip(ops, bodies, strict=True)))
         assert [status for status, _ in answers] == [200] * size
-        urls.update({answer["track_id"]: url for (_, answer), url in zip(answers, asked, strict=True) if "track_id" in answer})
+        urls.update(
+            {answer["track_id"]: url for (_, answer), url in zip(answers, asked, strict=True) if "track_id" in answer}
+        )
         status, now = await daemon.request("GET", "/session/s/status")
         if ops[-1] == "stop":
             assert (status, now["status"]) == (404, "not_found")
@@ -154,12 +156,15 @@ async def test_five_hundred_plays_and_stops_on_one_id_end_once_each_and_the_last
     vitals = await daemon.get("/health")
     print(
         f"\n500 calls on one id (seed {seed}): {len(urls)} plays in {bursts} bursts, {heard} of them heard, "
-        f"{len(urls)} ends, {vitals['spawns']} children started, at most {looks.most_live} live and {looks.most} in all "
-        f"({looks.count} looks); afterwards {len(daemon.children())} children, fds {fds} -> {daemon.fds()}, "
-        f"threads {threads} -> {daemon.threads()}, RSS {rss / MIB:.1f} -> {daemon.rss() / MIB:.1f} MiB"
+        f"{len(urls)} ends, {vitals['spawns']} children started, at most {looks.most_live} live, {looks.most} in all "
+        f"({looks.count} looks); afterwards {len(daemon.children())} children, {daemon.zombies()} zombies, "
+        f"fds {fds} -> {daemon.fds()}, threads {threads} -> {daemon.threads()}, "
+        f"RSS {rss / MIB:.1f} -> {daemon.rss() / MIB:.1f} MiB"
     )
     assert looks.most_live <= 1
     assert daemon.threads() == threads
+    # What an ended track held outside Python's heap, its encoder above all, is let go at once.
+    assert daemon.rss() - rss < 8 * MIB
 
 
 @pytest_twisted.ensureDeferred
@@ -170,7 +175,9 @@ async def test_a_hundred_ids_at_once_end_once_each_and_leave_nothing_behind(star
     await daemon.alone(tone(440, 0.1))
     control = await pipeline(daemon)
     fds, threads, rss = daemon.fds(), daemon.threads(), daemon.rss()
-    answers = await control.post(*((f"/session/{name}/play", {"url": tone(300 + n, 30)}) for n, name in enumerate(names)))
+    answers = await control.post(
+        *((f"/session/{name}/play", {"url": tone(300 + n, 30)}) for n, name in enumerate(names))
+    )
     accepted = {name: answer["track_id"] for name, (_, answer) in zip(names, answers, strict=True)}
     await until(lambda: all("ready" in client.types(name) for name in names), "all are ready")
     playing = len(daemon.live_children()), daemon.zombies(), daemon.fds(), daemon.threads(), daemon.rss()
@@ -219,8 +226,8 @@ async def test_of_fifty_seeks_in_a_burst_the_last_position_is_heard_as_if_played
     between = [m for m in client.received[at[0] : at[-1]] if isinstance(m, Packet)]
     vitals = await daemon.get("/health")
     print(
-        f"\n50 seeks in a burst: {len(sought)} told, {len(between)} packets between, {len(new)} packets from {last} s on, "
-        f"{vitals['spawns'] - 2} children started, at most {looks.most_live} live"
+        f"\n50 seeks in a burst: {len(sought)} told, {len(between)} packets between, {len(new)} packets from {last} s "
+        f"on, {vitals['spawns'] - 2} children started, at most {looks.most_live} live"
     )
     assert sought[-1] == last
     assert old == beginning[: len(old)]
@@ -281,7 +288,9 @@ async def test_any_interleaving_of_calls_on_one_id_does_what_they_say_in_their_o
         after = 0
         for n, message in enumerate(client.received):
             if isinstance(message, (Ready, Seeked)):
-                after = n if message.track_id == tracks[-1] and message.position == round(last, 3) else len(client.received)
+                after = (
+                    n if message.track_id == tracks[-1] and message.position == round(last, 3) else len(client.received)
+                )
         return [message.payload for message in client.received[after:] if isinstance(message, Packet)]
 
     await until(lambda: len(latest()) >= 50, "the last position is heard")
@@ -323,4 +332,7 @@ async def test_a_child_that_is_killed_takes_only_its_own_session_with_it(start: 
     assert client.types("500") == ["ready", "error"]
     gap = max(client.largest_gap(str(hz)) for hz in (300, 700))
     await until(lambda: not daemon.children(), "every child is reaped")
-    print(f"\na child killed: {end.code} ({end.message}) after {end.played} s; the others' largest gap {gap * 1000:.1f} ms")
+    print(
+        f"\na child killed: {end.code} ({end.message}) after {end.played} s; "
+        f"the others' largest gap {gap * 1000:.1f} ms"
+    )

@@ -111,7 +111,9 @@ async def test_a_client_that_is_killed_and_comes_back_holds_every_packet_once(st
     assert (attached.packets, attached.status) == (len(first.packets()), "streaming")
     resent = (await daemon.get("/health"))["delivery"]["resent"]
     lost = sent - len(first.packets())
-    print(f"\nkilled and back ({format_}): {packets} packets held, {lost} lost with the first socket, {resent} sent again")
+    print(
+        f"\nkilled and back ({format_}): {packets} packets held, {lost} lost with the first socket, {resent} sent again"
+    )
     assert resent >= lost > 0
 
 
@@ -233,7 +235,9 @@ async def test_neither_a_still_client_nor_a_pause_of_a_minute_costs_a_packet_or_
     assert held["held"]
     still.read_again()
     await watch(30)
-    assert cpu_seconds(child) == used
+    # Blocked on its pipe; its main thread looks round twice a second all the same.
+    used = cpu_seconds(child) - used
+    assert used < 0.05
     assert Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "S"
     assert len(paused.packets("paused")) == at_pause
     await daemon.post("/session/paused/resume")
@@ -252,8 +256,8 @@ async def test_neither_a_still_client_nor_a_pause_of_a_minute_costs_a_packet_or_
     print(
         f"\nstill for 30 s, paused for 60 s: RSS {before / MIB:.1f} MiB before, {peak / MIB:.1f} at most; "
         f"{held['packets_sent']} packets sent to the still client's first session before it was held, "
-        f"{buffered:.2f} s ready in the paused one; another's largest gap {gap * 1000:.1f} ms, "
-        f"the pacer's {beat:.1f} ms, {underruns} underruns"
+        f"{buffered:.2f} s ready in the paused one and {used:.2f} s of CPU in its child; "
+        f"another's largest gap {gap * 1000:.1f} ms, the pacer's {beat:.1f} ms, {underruns} underruns"
     )
     assert peak - before < 16 * MIB
     assert gap < 0.25

@@ -55,7 +55,8 @@ async def test_a_session_without_credit_stands_still_and_costs_nothing_while_twe
     assert (status["status"], status["held"]) == ("streaming", True)
     for session_id in others:
         await client.hears(session_id, "finished")
-    assert cpu_seconds(child) == used
+    used = cpu_seconds(child) - used
+    assert used < 0.05
     assert client.packets("still") == []
     assert client.types("still") == ["ready"]
     assert [len(client.packets(session_id)) for session_id in others] == [500] * 20
@@ -63,8 +64,9 @@ async def test_a_session_without_credit_stands_still_and_costs_nothing_while_twe
     vitals = await daemon.get("/health")
     underruns, beat = vitals["delivery"]["underruns"], vitals["pacer"]["largest_gap_ms"]
     print(
-        f"\nno credit: 0 packets and {cpu_seconds(child) - used:.2f} s of CPU in 9 s; 20 others' largest gap "
-        f"{gaps[-1] * 1000:.1f} ms (median of theirs {gaps[10] * 1000:.1f}), the pacer's {beat:.1f} ms, {underruns} underruns"
+        f"\nno credit: 0 packets and {used:.2f} s of CPU in 9 s; 20 others' largest gap "
+        f"{gaps[-1] * 1000:.1f} ms (median of theirs {gaps[10] * 1000:.1f}), the pacer's {beat:.1f} ms, "
+        f"{underruns} underruns"
     )
     assert gaps[-1] < 0.25
 
@@ -89,7 +91,9 @@ async def test_a_client_that_grants_fifty_at_a_time_drains_three_minutes_faster_
     assert client.held == 9000
     assert client.types("s") == ["ready", "finished"]
     behind = client.times[-1] - client.times[-2]
-    print(f"\n50 at a time: 180 s in {took:.2f} s, {180 / took:.0f} x real time; `finished` {behind * 1000:.1f} ms behind")
+    print(
+        f"\n50 at a time: 180 s in {took:.2f} s, {180 / took:.0f} x real time; `finished` {behind * 1000:.1f} ms behind"
+    )
     assert took < 60
     assert behind < 0.25
 
@@ -174,7 +178,8 @@ async def test_a_silent_client_is_paced_in_real_time_and_gets_the_packets_that_c
     await until(lambda: granting.ends("granting"), "the granting client hears its end")
     times = silent.packet_times("paced")
     rate = (len(times) - 1) / (times[-1] - times[0])
-    print(f"\nsilent client ({format_}): {rate:.2f} packets a second, largest gap {silent.largest_gap('paced') * 1000:.1f} ms")
+    gap = silent.largest_gap("paced")
+    print(f"\nsilent client ({format_}): {rate:.2f} packets a second, largest gap {gap * 1000:.1f} ms")
     assert len(drawn) == 300
     assert silent.packets("paced") == drawn
     assert granting.packets("granting") == drawn

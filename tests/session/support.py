@@ -80,6 +80,11 @@ class SessionTestCase(SynchronousTestCase):
         workshop = Workshop(self.reactor.as_reactor, self.spawner, self.encoders, "ffmpeg", complexity=0)
         self.house = House(workshop, self.resolver, self.listener, bitrate=64_000, idle_timeout=IDLE_TIMEOUT)
         self.registry = Registry(self.house, max_sessions=3)
+        self.addCleanup(self.clean_up)
+
+    def clean_up(self) -> None:
+        self.registry.shut_down()
+        self.reap()
 
     def play(self, session_id: str = "a", url: str = SONG.url, format: str = "pcm", **options: Any) -> str:
         return self.registry.play(session_id, Play(url, format, **options))  # type: ignore[arg-type]

@@ -403,7 +403,7 @@ class EveryInterleavingTests(SynchronousTestCase):
         run_state_machine_as_test(
             SessionMachine,
             settings=settings(
-                max_examples=500,
+                max_examples=250,
                 stateful_step_count=50,
                 deadline=None,
                 report_multiple_bugs=False,

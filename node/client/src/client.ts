@@ -228,14 +228,20 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
     if (!this.#hearsAll) this.#link.say({ type: "subscribe", session_id: sessionId });
   }
 
-  /** Hears `sessionId` no more; its stream ends after what it holds. The session itself goes on: to end it is up to `ControlClient.stop`. */
+  /**
+   * Hears `sessionId` no more and forgets its credit; its stream ends after what it holds. The session itself goes on: to
+   * end it is up to `ControlClient.stop`. With `subscriptions: "all"` the session goes on being heard.
+   */
   unsubscribe(sessionId: string): void {
     const channel = this.#channels.get(sessionId);
     if (channel === undefined || !channel.named) return;
     channel.named = false;
     channel.stream?.finish();
     channel.stream = undefined;
-    if (!this.#hearsAll) this.#link.say({ type: "unsubscribe", session_id: sessionId });
+    if (this.#hearsAll) return;
+    channel.outstanding = undefined;
+    channel.owed = 0;
+    this.#link.say({ type: "unsubscribe", session_id: sessionId });
   }
 
   /**
@@ -348,7 +354,7 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
       this.#settle?.reject(error);
       this.#settle = undefined;
       for (const stream of [...this.#streams]) {
-        if (error.code === "closed") stream.finish();
+        if (error.code === "closed" || stream.ending) stream.finish();
         else stream.destroy(error);
       }
       this.#channels.clear();

@@ -109,10 +109,12 @@ export class ControlClient {
     return this.#ask("stop", { sessionId }, options);
   }
 
+  /** Packets stop, after those that were sent already. */
   pause(sessionId: string, options?: RequestOptions): Promise<Done> {
     return this.#ask("pause", { sessionId }, options);
   }
 
+  /** Goes on after `pause`. */
   resume(sessionId: string, options?: RequestOptions): Promise<Done> {
     return this.#ask("resume", { sessionId }, options);
   }
@@ -132,6 +134,7 @@ export class ControlClient {
     return this.#ask("status", { sessionId }, options);
   }
 
+  /** Every session there is. */
   sessions(options?: RequestOptions): Promise<Sessions> {
     return this.#ask("sessions", {}, options);
   }
@@ -152,6 +155,7 @@ export class ControlClient {
     return this.#ask("search", { query: { q, ...(limit !== undefined && { limit: String(limit) }) } }, rest);
   }
 
+  /** How the daemon is. */
   health(options?: RequestOptions): Promise<Vitals> {
     return this.#ask("health", {}, options);
   }
@@ -161,6 +165,7 @@ export class ControlClient {
     return this.#ask("metrics", {}, options);
   }
 
+  /** The API as OpenAPI 3.1. */
   openapi(options?: RequestOptions): Promise<Record<string, unknown>> {
     return this.#ask("openapi", {}, options);
   }
@@ -266,7 +271,7 @@ function read(answer: IncomingMessage, text: string): unknown {
     throw new AudioServiceError("invalid_answer", "an answer is not JSON", { status, cause: error });
   }
   if (status === 200) return said;
-  const { code, message, session_id } = said as Partial<ProblemBody>;
+  const { code, message, session_id } = (said ?? {}) as Partial<ProblemBody>;
   if (typeof code !== "string" || typeof message !== "string") {
     throw new AudioServiceError("invalid_answer", `an answer of status ${status} names no code`, { status });
   }

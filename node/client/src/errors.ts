@@ -16,10 +16,14 @@ export interface ErrorDetails {
 /**
  * Every failure of this package.
  *
- * `code` is for programs. From the daemon come the codes of `docs/http-api.rst`; made here are
- * `connect_failed`, `connect_timeout`, `disconnected`, `closed` (the client was closed), `protocol_mismatch`,
- * `invalid_length`, `invalid_session_id`, `invalid_event`, `event_too_long` (a broken stream), `invalid_line`, `line_too_long`,
- * `too_many_names`, `already_open`, `track_lost`, and of the control API `unreachable`, `timeout`, `aborted`, `invalid_answer`.
+ * `code` is for programs. From the daemon come the codes of `docs/http-api.rst`, of requests and of failed tracks. Made here are
+ * - of the connection: `connect_failed`, `connect_timeout`, `disconnected`, `protocol_mismatch`, `not_resumed` (left to make the
+ *   daemon go back to what is held), and for a broken stream `invalid_length`, `invalid_session_id`, `invalid_event`,
+ *   `event_too_long`;
+ * - of sessions: `track_lost` (the daemon does not know the track any more), `overrun` (it sends what there is no credit for);
+ * - of the API: `unreachable`, `timeout`, `invalid_answer`;
+ * - of calls: `aborted`, `closed`, `already_open`, `too_many_names`, `invalid_session_id`, `invalid_line`, `line_too_long`,
+ *   `invalid_option`.
  */
 export class AudioServiceError extends Error {
   readonly code: string;

@@ -4,6 +4,9 @@ import { AudioServiceError } from "./errors.ts";
 import { encode } from "./lines.ts";
 import { type HelloEvent, type Line, type Message, PROTOCOL } from "./messages.ts";
 
+const MIN_MS = 20;
+const MAX_MS = 5_000;
+
 /** Time and chance, for tests. */
 export interface Clock {
   setTimeout(call: () => void, ms: number): unknown;
@@ -21,7 +24,7 @@ export const systemClock: Clock = {
 
 /**
  * How to come back. Delays are in ms: `min`, doubled at every failure in a row up to `max`, each shortened by up to half at
- * random. A connection on which nothing came but the daemon's greeting counts as a failure.
+ * random. A connection counts as a failure until something came on it beside the daemon's greeting, or it lasted for `max`.
  */
 export interface ReconnectOptions {
   /** Default 20. */
@@ -135,7 +138,7 @@ export class Link {
 
   #take(socket: Duplex, message: Message): void {
     if (message.kind !== "event" || message.event.type !== "hello") {
-      if (message.kind !== "event" || message.event.type !== "refused") this.#failures = 0;
+      if (message.kind !== "event" || message.event.type !== "refused") this.#proven();
       this.#owner.message(message);
       return;
     }
@@ -146,8 +149,16 @@ export class Link {
     } else if (this.#state === "connecting") {
       this.#stopTimer();
       this.#state = "connected";
+      const { reconnect, clock } = this.#options;
+      if (reconnect !== false) this.#timer = clock.setTimeout(() => this.#proven(), reconnect.max ?? MAX_MS);
       this.#owner.connected(hello);
     }
+  }
+
+  /** The connection is a good one. */
+  #proven(): void {
+    this.#failures = 0;
+    this.#stopTimer();
   }
 
   #end(socket: Duplex, error: AudioServiceError): void {
@@ -166,7 +177,7 @@ export class Link {
       this.#owner.lost(error, undefined);
       return;
     }
-    const { min = 20, max = 5_000 } = reconnect;
+    const { min = MIN_MS, max = MAX_MS } = reconnect;
     const longest = Math.min(max, min * 2 ** Math.min(this.#failures - 1, 30));
     const retryIn = Math.round(longest * (1 - clock.random() / 2));
     this.#state = "waiting";

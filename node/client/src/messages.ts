@@ -28,7 +28,9 @@ export function isSessionId(text: string): boolean {
   return SESSION_ID.test(text);
 }
 
+/** What a session does. */
 export type Status = "idle" | "extracting" | "streaming" | "paused" | "stopped" | "error";
+/** Why a track was stopped: asked for, another play on the same id, paused or idle too long, no client, the daemon's end. */
 export type StopReason = "stop" | "replaced" | "idle_timeout" | "consumer_timeout" | "shutdown";
 
 /** First event of every connection. */
@@ -70,6 +72,7 @@ export interface PausedEvent extends OfTrack {
   position: number;
 }
 
+/** Packets go on. */
 export interface ResumedEvent extends OfTrack {
   type: "resumed";
   position: number;

@@ -115,7 +115,8 @@ export function webAssembly(output) {
 
 async function load() {
   await import("./vendor/opus-decoder.min.js");
-  const decoder = new globalThis["opus-decoder"].OpusDecoder({ channels: 2 });
+  const left = /** @type {import("./vendor/opus-decoder.min.js").Left} */ (/** @type {unknown} */ (globalThis));
+  const decoder = new left["opus-decoder"].OpusDecoder({ channels: 2 });
   await decoder.ready;
   return decoder;
 }

@@ -27,19 +27,19 @@ export class Link extends EventTarget {
 
   /** @param {Record<string, any>} data */
   onmessage(data) {
-    if (data["type"] === "link") {
-      this.status = data["status"];
-      this.retryAt = performance.now() + (data["delay"] ?? 0);
+    if (data.type === "link") {
+      this.status = data.status;
+      this.retryAt = performance.now() + (data.delay ?? 0);
       if (this.status !== "open") this.daemon = "unknown";
-    } else if (data["type"] === "decoder") {
-      this.decoder = data["kind"];
-    } else if (data["type"] === "message" && data["message"].type === "hello") {
-      this.daemon = data["message"].daemon;
-      this.version = data["message"].version;
+    } else if (data.type === "decoder") {
+      this.decoder = data.kind;
+    } else if (data.type === "message" && data.message.type === "hello") {
+      this.daemon = data.message.daemon;
+      this.version = data.message.version;
       this.dispatchEvent(new CustomEvent("link"));
     }
-    const detail = data["type"] === "message" ? data["message"] : data;
-    this.dispatchEvent(new CustomEvent(data["type"], { detail }));
+    const detail = data.type === "message" ? data.message : data;
+    this.dispatchEvent(new CustomEvent(data.type, { detail }));
   }
 
   /** @param {string} session @param {boolean} heard @param {MessagePort} [audio] to the audio thread */

@@ -4,7 +4,7 @@ import { initial, noted, PIECES, reduce, searching } from "./state.js";
 /** @typedef {import("./link.js").Link} Link */
 /** @typedef {import("./sound.js").Sound} Sound */
 /** @typedef {import("./sound.js").Voice} Voice */
-/** @typedef {"idle" | "resolving" | "buffering" | "playing" | "paused" | "ended" | "error" | "elsewhere" | "muted" | "offline"} Mood */
+/** @typedef {"idle" | "resolving" | "buffering" | "playing" | "paused" | "ended" | "error" | "elsewhere" | "locked" | "offline"} Mood */
 
 /** Seconds from which on "previous" means this track's beginning. */
 const RESTART_AFTER = 3;
@@ -28,6 +28,8 @@ export class Session extends EventTarget {
     this.muted = read(`audiosvc.muted.${name}`, 0) === 1;
     /** Where the user wants to be, until the sound is there. @type {{ position: number, until: number } | undefined} */
     this.wish = undefined;
+    /** Where a track that does not play any more would go on. */
+    this.resumeAt = 0;
     link.addEventListener("message", (event) => this.onmessage(/** @type {CustomEvent} */ (event).detail));
     link.addEventListener("mark", (event) => this.onmark(/** @type {CustomEvent} */ (event).detail));
     link.addEventListener("figures", (event) => {
@@ -60,7 +62,7 @@ export class Session extends EventTarget {
 
   /** Lets this page hear the session, and no other tab. */
   hear() {
-    if (this.voice !== undefined && !this.state.heard) this.link.join(this.name, true);
+    if (this.sound?.running && this.voice !== undefined && !this.state.heard) this.link.join(this.name, true);
   }
 
   changed() {
@@ -85,16 +87,21 @@ export class Session extends EventTarget {
 
   /** @param {import("./state.js").GatewayMessage} message */
   onmessage(message) {
-    if (message["session"] !== this.name) {
-      if (message.type === "error" && message["session"] === undefined) this.note(String(message["message"]), true);
+    if (message.session !== this.name) {
+      if (message.type === "error" && message.session === undefined) this.note(String(message.message), true);
       return;
     }
     const first = !this.state.joined;
     const before = this.state.status;
+    const at = this.position;
     this.state = reduce(this.state, message, Date.now());
     if (first && this.state.joined && this.state.pieces.length === 0) this.send({ action: "search", query: PIECES });
     if (message.type === "ready" || message.type === "seeked" || message.type === "stopped") this.wish = undefined;
-    if (this.state.status !== before) this.voice?.hold(this.state.status === "paused");
+    // A user's stop and a track's end begin anew; what was cut off goes on.
+    if (message.type === "stopped" || message.type === "finished") this.resumeAt = 0;
+    if (message.type === "stopped" && message.reason !== "stop") this.resumeAt = at;
+    if (message.type === "error" && message.action === undefined) this.resumeAt = at;
+    if (this.state.status !== before || message.type === "error") this.voice?.hold(this.state.status === "paused");
     this.changed();
   }
 
@@ -116,7 +123,9 @@ export class Session extends EventTarget {
       if (performance.now() < this.wish.until) return this.wish.position;
       this.wish = undefined;
     }
-    const { duration } = this.state.track ?? {};
+    const { track, status } = this.state;
+    const { duration } = track ?? {};
+    if (status === "idle" && this.mood !== "playing") return this.resumeAt;
     const position = this.heardPosition ?? this.state.position;
     return duration === undefined ? position : Math.min(position, duration);
   }
@@ -150,7 +159,7 @@ export class Session extends EventTarget {
     if (status === "paused") return "paused";
     if (status === "playing") {
       if (this.voice !== undefined && !heard && this.sound?.running) return "elsewhere";
-      if (this.sound === undefined || !this.sound.running) return "muted";
+      if (this.sound === undefined || !this.sound.running) return "locked";
       return phase === "playing" || phase === "held" ? "playing" : "buffering";
     }
     if (error !== "") return "error";
@@ -168,8 +177,15 @@ export class Session extends EventTarget {
 
   /** @param {string} url */
   play(url) {
+    this.hear();
     this.state = { ...this.state, error: "" };
     this.send({ action: "play", url });
+  }
+
+  /** @param {number} index */
+  jump(index) {
+    this.hear();
+    this.send({ action: "playFromQueue", index });
   }
 
   /** @param {import("./state.js").Track} track */
@@ -191,6 +207,7 @@ export class Session extends EventTarget {
 
   /** Plays, pauses, goes on: whatever the one button means now. */
   toggle() {
+    this.hear();
     const { status, track, queue } = this.state;
     if (status === "playing" || status === "resolving") {
       this.voice?.hold(true);
@@ -201,8 +218,7 @@ export class Session extends EventTarget {
     } else if (queue.length > 0 && track === undefined) {
       this.send({ action: "playFromQueue", index: 0 });
     } else if (track !== undefined) {
-      const from = this.state.over === "stopped" ? this.position : 0;
-      this.send({ action: "resumeFrom", seconds: from });
+      this.send({ action: "resumeFrom", seconds: this.resumeAt });
     }
   }
 

@@ -55,43 +55,57 @@ export function reduce(state, message, now) {
     case "session":
       return { ...state, joined: true };
     case "state": {
-      const status = /** @type {Status} */ (message["status"]);
-      const track = trackOf(message["track"]) ?? state.track;
+      const status = /** @type {Status} */ (message.status);
+      const track = trackOf(message.track) ?? state.track;
       const changed = {
         ...state,
         joined: true,
-        heard: message["heard"] === true,
+        heard: message.heard === true,
         status,
         track,
-        position: numberOf(message["position"]) ?? state.position,
+        position: numberOf(message.position) ?? state.position,
         over: status === "idle" ? state.over : /** @type {const} */ (""),
       };
       if (state.joined && state.heard && !changed.heard) return noted(changed, now, "heard in another tab now");
       return changed;
     }
     case "nowPlaying":
-      return noted({ ...state, status: "resolving", ...current(message, state), error: "", over: "" }, now, "asked for", true);
+      return noted(
+        { ...state, status: "resolving", ...current(message, state), error: "", over: "" },
+        now,
+        "asked for",
+        true,
+      );
     case "ready":
-      return noted({ ...state, status: "playing", ...current(message, state), error: "", over: "" }, now, "ready", true);
+      return noted(
+        { ...state, status: "playing", ...current(message, state), error: "", over: "" },
+        now,
+        "ready",
+        true,
+      );
     case "seeked":
-      return noted({ ...state, position: numberOf(message["position"]) ?? 0 }, now, `seeked to ${seconds(message["position"])}`);
+      return noted(
+        { ...state, position: numberOf(message.position) ?? 0 },
+        now,
+        `seeked to ${seconds(message.position)}`,
+      );
     case "paused":
     case "resumed":
       return noted(
         { ...state, status: message.type === "paused" ? "paused" : "playing", error: "" },
         now,
-        `${message.type} at ${seconds(message["position"])}`,
+        `${message.type} at ${seconds(message.position)}`,
       );
     case "stopped":
-      return noted({ ...state, status: "idle", over: "stopped" }, now, `stopped (${text(message["reason"])})`);
+      return noted({ ...state, status: "idle", over: "stopped" }, now, `stopped (${text(message.reason)})`);
     case "finished":
-      return noted({ ...state, status: "idle", over: "finished" }, now, `finished after ${seconds(message["played"])}`);
+      return noted({ ...state, status: "idle", over: "finished" }, now, `finished after ${seconds(message.played)}`);
     case "queueUpdated":
-      return { ...state, queue: tracksOf(message["queue"]), index: numberOf(message["index"]) ?? -1 };
+      return { ...state, queue: tracksOf(message.queue), index: numberOf(message.index) ?? -1 };
     case "queueFinished":
       return noted(state, now, "the queue is through");
     case "searchResults":
-      return found(state, text(message["query"]), tracksOf(message["results"]));
+      return found(state, text(message.query), tracksOf(message.results));
     case "error":
       return failed(state, message, now);
     default:
@@ -119,8 +133,8 @@ export function noted(state, now, line, titled = false, grave = false) {
 
 /** @param {SessionState} state @param {GatewayMessage} message @param {number} now */
 function failed(state, message, now) {
-  const action = text(message["action"]);
-  const reason = text(message["message"]) || text(message["code"]) || "unknown";
+  const action = text(message.action);
+  const reason = text(message.message) || text(message.code) || "unknown";
   const error = action === "" ? reason : `${ACTIONS[action] ?? action} was refused: ${reason}`;
   return noted({ ...state, error, searching: action === "search" ? false : state.searching }, now, error, false, true);
 }
@@ -146,7 +160,7 @@ function found(state, query, tracks) {
 
 /** @param {GatewayMessage} message @param {SessionState} state */
 function current(message, state) {
-  return { track: trackOf(message["track"]) ?? state.track, position: numberOf(message["position"]) ?? 0 };
+  return { track: trackOf(message.track) ?? state.track, position: numberOf(message.position) ?? 0 };
 }
 
 /** @param {unknown} value */

@@ -78,7 +78,7 @@ class Feed {
   }
 
   join() {
-    if (!this.heard) this.credit.forgotten();
+    this.credit.forgotten();
     send({ action: "join", session: this.name, heard: this.wanted });
   }
 
@@ -132,7 +132,8 @@ class Feed {
       },
       // Silence in its place keeps the time, and the pace at which packets are asked for.
       lost: (packets) => {
-        for (let packet = 0; packet < packets; packet += 1) this.block(new Float32Array(FRAME), new Float32Array(FRAME));
+        for (let packet = 0; packet < packets; packet += 1)
+          this.block(new Float32Array(FRAME), new Float32Array(FRAME));
       },
       failed: (message) => {
         this.decoder = undefined;
@@ -177,17 +178,17 @@ class Feed {
 
   /** @param {GatewayMessage} message */
   message(message) {
-    const position = typeof message["position"] === "number" ? message["position"] : 0;
+    const position = typeof message.position === "number" ? message.position : 0;
     switch (message.type) {
       case "session":
         for (const [number, feed] of channels) if (feed === this) channels.delete(number);
-        channels.set(Number(message["channel"]), this);
+        channels.set(Number(message.channel), this);
         break;
       case "state": {
-        const heard = message["heard"] === true;
+        const heard = message.heard === true;
         if (this.heard && !heard) this.credit.forgotten();
         this.heard = heard;
-        const stands = message["status"] === "playing" || message["status"] === "paused";
+        const stands = message.status === "playing" || message.status === "paused";
         if (heard && stands && Math.abs(position - this.position) > DRIFT) {
           this.afterwards({ type: "mark", mark: this.mark(position) });
         }
@@ -213,7 +214,7 @@ class Feed {
         this.end();
         break;
       case "error":
-        if (message["action"] === undefined) this.end();
+        if (message.action === undefined) this.end();
         break;
     }
   }

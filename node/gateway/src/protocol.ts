@@ -141,9 +141,8 @@ export function parseMessage(text: string): PageMessage {
     throw new BadMessage("a message is one JSON object");
   }
   const fields = value as Record<string, unknown>;
-  const session =
-    typeof fields["session"] === "string" && isSessionName(fields["session"]) ? fields["session"] : undefined;
-  const action = typeof fields["action"] === "string" ? fields["action"] : undefined;
+  const session = typeof fields.session === "string" && isSessionName(fields.session) ? fields.session : undefined;
+  const action = typeof fields.action === "string" ? fields.action : undefined;
   // An action's name goes back in the error: only one of a sane length does.
   const named = action !== undefined && action.length <= 40 ? action : undefined;
   if (session === undefined) {

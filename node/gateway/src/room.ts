@@ -406,7 +406,9 @@ export class Room {
       try {
         await job();
       } catch (error) {
-        this.#house.log(`${this.sessionId}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+        this.#house.log(
+          `${this.sessionId}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+        );
       }
     }
     this.#working = false;

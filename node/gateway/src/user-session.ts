@@ -3,7 +3,7 @@
  * are told of it is decided here and nowhere else; nothing here does anything. `room.ts` carries the effects out.
  */
 
-import type { Snapshot, SessionEvent } from "@audiosvc/client";
+import type { SessionEvent, Snapshot } from "@audiosvc/client";
 import type { Action, Notice, SessionStatus, Track } from "./protocol.ts";
 import * as queues from "./queue.ts";
 
@@ -22,6 +22,8 @@ export interface Asked {
   readonly index: number | undefined;
   /** Whether a page asked for it, and not the queue. */
   readonly byPage: boolean;
+  /** Seconds of the source to leave out. */
+  readonly startAt: number;
 }
 
 /** The track that the daemon plays. */
@@ -163,9 +165,7 @@ function act(state: UserSession, action: Action): Step {
       if (next !== undefined) {
         return askFromQueue(state, next, true);
       }
-      return plays(state)
-        ? stop(state, "end")
-        : [state, [refuse("queue_end", "there is no track behind this one")]];
+      return plays(state) ? stop(state, "end") : [state, [refuse("queue_end", "there is no track behind this one")]];
     }
     case "previous": {
       const previous = queues.previousIndex(state.queue);
@@ -236,11 +236,12 @@ interface How {
 
 function ask(state: UserSession, track: Track, how: How): Step {
   const asks = state.asks + 1;
-  const asked: Asked = { ask: asks, track, index: how.index, byPage: how.byPage };
+  const startAt = how.startAt ?? 0;
+  const asked: Asked = { ask: asks, track, index: how.index, byPage: how.byPage, startAt };
   const failures = how.byPage ? 0 : state.failures;
   return [
     { ...state, asks, asked, failures, stopping: undefined },
-    [{ do: "play", ask: asks, url: track.url, startAt: how.startAt ?? 0, volume: state.volume }],
+    [{ do: "play", ask: asks, url: track.url, startAt, volume: state.volume }],
   ];
 }
 
@@ -262,7 +263,12 @@ function accept(state: UserSession, asked: Asked, trackId: string): Step {
       queue,
       stopping: undefined,
     },
-    [{ do: "tell", notice: { type: "nowPlaying", track: asked.track } }, { do: "tellQueue" }, { do: "tellState" }],
+    [
+      { do: "tell", notice: { type: "nowPlaying", track: asked.track } },
+      { do: "tellQueue" },
+      { do: "anchor", position: asked.startAt },
+      { do: "tellState" },
+    ],
   ];
 }
 

@@ -1,0 +1,205 @@
+/** The gateway between the real daemon and pages. */
+
+import assert from "node:assert/strict";
+import { after, before, describe, type TestContext, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { ControlClient } from "@audiosvc/client";
+import { Gateway, type GatewayOptions } from "../dist/index.js";
+import { BUFFERED_MOST } from "../dist/page-socket.js";
+import { CREDIT_MOST } from "../dist/protocol.js";
+import { Daemon, Detour } from "./daemon.ts";
+import { Page } from "./page.ts";
+
+const A = "demo:tone?hz=440&seconds=4";
+const B = "demo:tone?hz=1000&seconds=4";
+const LONG = "demo:tone?hz=330&seconds=600";
+/** Packets of A and of B. */
+const LENGTH = 200;
+
+let daemon: Daemon;
+let gateway: Gateway;
+let control: ControlClient;
+/** What A and B are, packet by packet, when they play alone. */
+const alone: Record<string, string[]> = {};
+
+async function start(options: Partial<GatewayOptions> = {}): Promise<Gateway> {
+  return Gateway.start({ socket: daemon.socket, api: daemon.api, ...options });
+}
+
+/** A page that is closed at the end of the test. */
+async function open(t: TestContext, ...sessions: string[]): Promise<Page> {
+  const page = await Page.open(gateway.url, ...sessions);
+  t.after(() => page.socket.terminate());
+  return page;
+}
+
+before(async () => {
+  daemon = await Daemon.start();
+  control = new ControlClient({ url: daemon.api });
+  gateway = await start({ grace: 100 });
+  const page = await Page.open(gateway.url, "alone");
+  for (const url of [A, B]) {
+    const from = page.packets("alone").length;
+    page.say("play", "alone", { url });
+    await page.next("finished", "alone");
+    alone[url] = page.packets("alone").slice(from);
+    assert.equal(alone[url].length, LENGTH);
+  }
+  assert.notDeepEqual(alone[A], alone[B]);
+  await page.close();
+});
+
+after(async () => {
+  await gateway?.close();
+  control?.close();
+  await daemon?.stop();
+});
+
+describe("sessions", () => {
+  test("two users at once: each socket gets its own packets and no others", async (t) => {
+    const [anna, ben] = await Promise.all([open(t, "anna"), open(t, "ben")]);
+    anna.say("play", "anna", { url: A });
+    ben.say("play", "ben", { url: B });
+    await Promise.all([anna.next("finished", "anna"), ben.next("finished", "ben")]);
+    assert.deepEqual(anna.packets("anna"), alone[A]);
+    assert.deepEqual(ben.packets("ben"), alone[B]);
+    assert.deepEqual(anna.story("anna"), ["session", "nowPlaying", "ready", "packets", "finished"]);
+  });
+
+  test("two sessions on one socket come on channels of their own; stopping one leaves the other as it is", async (t) => {
+    const page = await open(t, "left", "right");
+    page.say("play", "left", { url: LONG });
+    page.say("play", "right", { url: B });
+    await page.received("left", 50);
+    page.say("stop", "left");
+    assert.equal((await page.next("stopped", "left")).reason, "stop");
+    await page.received("right", LENGTH);
+    assert.deepEqual(page.packets("right"), alone[B]);
+  });
+
+  test("a search is answered, and what it found can be played", async (t) => {
+    const page = await open(t, "finder");
+    page.say("search", "finder", { query: "demo:" });
+    const { query, results } = await page.next("searchResults", "finder");
+    assert.equal(query, "demo:");
+    const piece = results.find(({ url }) => url === "demo:prelude");
+    assert.ok(piece?.title.includes("Prelude") && (piece.duration ?? 0) > 60);
+    page.say("play", "finder", { url: "demo:prelude" });
+    const { track } = await page.next("ready", "finder");
+    assert.equal(track.title, piece.title);
+    await page.received("finder", 20);
+  });
+
+  test("two tabs on one session: both steer and see it, the one that came last hears it", async (t) => {
+    const one = await open(t, "shared");
+    one.say("play", "shared", { url: LONG });
+    await one.received("shared", 50);
+    const two = await open(t, "shared");
+    await one.next("state", "shared", ({ heard }) => !heard);
+    await two.received("shared", 50);
+    const had = one.packets("shared").length;
+    one.say("pause", "shared");
+    await Promise.all([one.next("paused", "shared"), two.next("paused", "shared")]);
+    two.say("resume", "shared");
+    await one.next("resumed", "shared");
+    await two.received("shared", 100);
+    assert.equal(one.packets("shared").length, had);
+    await two.close();
+    await one.next("state", "shared", ({ heard }) => heard);
+    one.say("credit", "shared", { packets: 25 });
+    await one.received("shared", had + 25);
+  });
+
+  test("when the last page has left, the session is stopped after the grace, and can be joined anew", async (t) => {
+    const page = await open(t, "gone");
+    page.say("play", "gone", { url: LONG });
+    await page.received("gone", 40);
+    await page.close();
+    assert.equal((await control.status("user:gone")).status, "streaming");
+    while ((await control.sessions()).sessions.some(({ session_id }) => session_id === "user:gone")) {
+      await sleep(20);
+    }
+    const back = await open(t, "gone");
+    back.say("play", "gone", { url: A });
+    await back.received("gone", LENGTH);
+    assert.deepEqual(back.packets("gone"), alone[A]);
+  });
+
+  test("a page that does not give credit is sent nothing, and loses nothing", async (t) => {
+    const page = await open(t, "patient");
+    page.greedy = false;
+    page.say("play", "patient", { url: A });
+    await page.received("patient", 25);
+    const other = await open(t, "other");
+    other.say("play", "other", { url: B });
+    await other.received("other", LENGTH);
+    assert.equal(page.packets("patient").length, 25);
+    page.greedy = true;
+    page.say("credit", "patient", { packets: 20 });
+    await page.next("finished", "patient");
+    assert.deepEqual(page.packets("patient"), alone[A]);
+  });
+});
+
+describe("control", () => {
+  test("pause, seek and resume come in their order among the packets", async (t) => {
+    const page = await open(t, "orders");
+    page.say("play", "orders", { url: LONG });
+    await page.received("orders", 100);
+    page.say("pause", "orders");
+    await page.next("paused", "orders");
+    page.say("seek", "orders", { seconds: 300 });
+    assert.equal((await page.next("seeked", "orders")).position, 300);
+    const had = page.packets("orders").length;
+    page.say("resume", "orders");
+    assert.equal((await page.next("resumed", "orders")).position, 300);
+    await page.received("orders", had + 50);
+    const story = page.story("orders").filter((type) => type !== "error");
+    assert.deepEqual(story.slice(-5), ["packets", "paused", "seeked", "resumed", "packets"]);
+    page.say("resumeFrom", "orders", { seconds: 599.5 });
+    await page.next("finished", "orders");
+    const { status } = await page.next("state", "orders");
+    assert.equal(status, "idle");
+  });
+
+  test("what the daemon refuses comes back with its code, its words and the action", async (t) => {
+    const page = await open(t, "refused");
+    page.say("play", "refused", { url: A });
+    await page.next("ready", "refused");
+    page.say("seek", "refused", { seconds: 1000 });
+    const { code, message, action } = await page.next("error", "refused");
+    assert.deepEqual([code, action], ["position_out_of_range", "seek"]);
+    assert.ok(message.length > 5);
+  });
+
+  test("a track that cannot be played is told of by its name", async (t) => {
+    const page = await open(t, "broken");
+    page.say("play", "broken", { url: "demo:nothing" });
+    const error = await page.next("error", "broken");
+    assert.equal(error.code, "unknown_demo");
+    assert.match(error.message, /^demo:nothing: /);
+    assert.equal((await page.next("state", "broken")).status, "idle");
+  });
+
+  test("volume changes what is heard, and stays for the next track", async (t) => {
+    const page = await open(t, "quiet");
+    page.say("volume", "quiet", { volume: 0 });
+    page.say("play", "quiet", { url: A });
+    await page.next("finished", "quiet");
+    assert.equal(page.packets("quiet").length, LENGTH);
+    assert.ok((page.packets("quiet")[100]?.length ?? 0) < (alone[A]?.[100]?.length ?? 0) / 4);
+  });
+
+  test("a queue plays on by itself, and skip and previous go through it", async (t) => {
+    const page = await open(t, "queue");
+    page.say("addToQueue", "queue", { url: A, title: "first" });
+    page.say("addToQueue", "queue", { url: "demo:nothing" });
+    page.say("addToQueue", "queue", { url: B });
+    await page.next("finished", "queue");
+    assert.equal((await page.next("error", "queue")).code, "unknown_demo");
+    assert.equal((await page.next("nowPlaying", "queue")).track.url, B);
+    assert.equal((await page.next("queueUpdated", "queue")).index, 2);
+    page.say("addToQueue", "queue", { url: LONG });
+    await page.next("queueFinished", "queue", () => false).catch(() => undefined);
+  });
+});

@@ -201,6 +201,7 @@ class ApiSite(Site):
 
     protocol = ApiChannel  # type: ignore[assignment]  # A proxy for switching to HTTP/2 is what it expects.
     requestFactory = ApiRequest
+    noisy = False
     _log = Logger()
     _full = False
 

@@ -118,7 +118,9 @@ class Connection(Protocol):
     def _refuse(self, code: str, message: str) -> None:
         self._refused += 1
         self._home.hub.tally.lines_refused += 1
-        self.log.warn("refused a client: {code} {message}", code=code, message=message)
+        if self._refused == 1:
+            # The first tells the operator; the rest are counted.
+            self.log.warn("refused a client: {code} {message}", code=code, message=message)
         self.put(encode_event(Refused(code, message)))
         self.flush()
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, cast
 from audiosvc.audio import FRAME_SECONDS
 from audiosvc.delivery.wishes import Wishes
 from audiosvc.interfaces import IFeed
-from audiosvc.wire.codec import encode_event, id_field, packet_head
+from audiosvc.wire.codec import HEAD_BYTES, encode_event, id_field, packet_head
 from audiosvc.wire.messages import (
     TERMINAL,
     Attached,
@@ -32,7 +32,10 @@ from audiosvc.wire.messages import (
 )
 
 RING_ENTRIES = 600
-"""What can be sent again: the last 10 s of packets, which is all that credit can have on its way, with events."""
+"""What can always be sent again: the last 10 s of packets, all that credit can have on its way, with events."""
+
+RING_BYTES = 256 * 1024
+"""More than `RING_ENTRIES` are kept below this: as much as a socket and its transport hold of small packets, unread."""
 
 WAITING_MOST = 1000
 """Events that may wait for a client, a stream."""
@@ -52,6 +55,11 @@ class Entry(NamedTuple):
     @property
     def is_packet(self) -> bool:
         return isinstance(self.what, bytes)
+
+    @property
+    def size(self) -> int:
+        """Bytes a packet takes on the wire; events are few and count nothing."""
+        return HEAD_BYTES + len(self.what) if isinstance(self.what, bytes) else 0
 
 
 @dataclass
@@ -109,7 +117,8 @@ class Stream:
         self._track_id = ""
         self._number = 0
         self._told = False
-        self._ring: deque[Entry] = deque(maxlen=RING_ENTRIES)
+        self._ring: deque[Entry] = deque()
+        self._ring_bytes = 0
         self._waiting: deque[Entry] = deque()
 
     # --- from the session -----------------------------------------------------------------------------------------
@@ -210,6 +219,7 @@ class Stream:
         again = 0
         while len(self._ring) > keep:
             entry = self._ring.pop()
+            self._ring_bytes -= entry.size
             again += entry.is_packet
             self._waiting.appendleft(entry)
         return again
@@ -257,6 +267,9 @@ class Stream:
     def _send(self, entry: Entry) -> None:
         assert self.owner is not None
         self._ring.append(entry)
+        self._ring_bytes += entry.size
+        while len(self._ring) > RING_ENTRIES and self._ring_bytes > RING_BYTES:
+            self._ring_bytes -= self._ring.popleft().size
         what = entry.what
         if isinstance(what, bytes):
             self.owner.put(packet_head(self._field, len(what)))

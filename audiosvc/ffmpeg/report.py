@@ -53,6 +53,7 @@ _DIAGNOSES: tuple[tuple[re.Pattern[str], type[AudioServiceError], str | None], .
         (r"matches no streams", NotAudio, "the source holds no audio"),
         (r"[Dd]ecoder.* (?:not )?found for|Error while opening decoder", NotAudio, None),
         (r"Invalid data found|two consecutive MPEG audio frames|Failed to read frame size", NotAudio, None),
+        (r"Error opening input: End of file", NotAudio, None),
         (r"No such file or directory", SourceNotFound, None),
         (r"Permission denied", SourceRefused, "the file may not be read"),
         (r"timed out", SourceTimeout, None),

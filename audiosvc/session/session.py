@@ -323,6 +323,9 @@ class Session:
                 end = Finished(*names, played)
             case AudioServiceError():
                 duration = self._source.duration if self._source else None
+                self.log.warn(
+                    "{session}: {code}: {message}", session=self.session_id, code=how.code, message=how.message
+                )
                 end = Error(*names, how.code, how.message, played, duration)
             case _:
                 end = Stopped(*names, how, played)

@@ -28,7 +28,8 @@ _PACKET_LEAST = SESSION_ID_BYTES + 1
 _BRACE = 0x7B
 _BLANK = b" \t\r"
 _LENGTH = struct.Struct(">I")
-_HEAD_BYTES = _LENGTH.size + SESSION_ID_BYTES
+HEAD_BYTES = _LENGTH.size + SESSION_ID_BYTES
+"""What goes before a payload: the length and the id's field."""
 
 _TEXT_MOST = 1_000
 """Characters left of a text in an event that would not fit a line; six such texts fit, whatever they hold."""
@@ -181,7 +182,7 @@ class Decoder:
             if end > size:
                 self._need = end - at
                 break
-            payload_at = at + _HEAD_BYTES
+            payload_at = at + HEAD_BYTES
             field = data[at + _LENGTH.size : payload_at]
             out.append(Packet(ids.get(field) or self._read_id(field), data[payload_at:end]))
             at = end

@@ -173,7 +173,7 @@ class Client(FakeConnection):
 class DeliveryMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        ring = mock.patch.object(stream, "RING_ENTRIES", RING)
+        ring = mock.patch.multiple(stream, RING_ENTRIES=RING, RING_BYTES=0)
         ring.start()
         self.undo = ring.stop
         self.clock = Clock()
@@ -292,6 +292,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         else:
             client.named.pop(session_id, None)
         self.settle()
+        client.allowed.pop(session_id, None)
         self.hub.take(client, Unsubscribe(session_id))
 
     @precondition(lambda self: self.clients)

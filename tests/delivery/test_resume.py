@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from audiosvc.delivery import stream
 from audiosvc.delivery.stream import RING_ENTRIES
 from audiosvc.wire.messages import Attached, Held, Paused, Resumed, Stopped
 from tests.delivery.helpers import StreamTestCase
@@ -112,7 +113,16 @@ class ResumeTests(StreamTestCase):
         again = self.attach(held=0, most=500)
         self.assertEqual(again.received, lost.received)
 
+    def test_small_packets_are_kept_for_longer_for_a_socket_holds_more_of_them(self) -> None:
+        last = 4 * RING_ENTRIES
+        self.open(packets=last)
+        self.ready()
+        lost = self.attach(most=last)
+        self.lost(lost)
+        self.assertEqual(self.attach(held=0, most=last).received, lost.received)
+
     def test_goes_back_as_far_as_the_ring_and_no_further(self) -> None:
+        self.patch(stream, "RING_BYTES", 0)
         last = RING_ENTRIES + 10
         self.open(packets=last)
         self.ready()

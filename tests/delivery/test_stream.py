@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from audiosvc.delivery import stream
 from audiosvc.delivery.stream import RING_ENTRIES, WAITING_MOST
 from audiosvc.wire.messages import Attached, Detached, Error, Metadata, Paused, Resumed, Seeked, Stopped
 from tests.delivery.helpers import StreamTestCase
@@ -214,6 +215,7 @@ class AttachedTests(StreamTestCase):
         self.assertEqual(self.attached(self.attach(held=1)).position, 0.0)
 
     def test_the_packet_after_a_lost_ready_is_the_middle_of_a_track(self) -> None:
+        self.patch(stream, "RING_BYTES", 0)
         self.open(packets=RING_ENTRIES)
         self.ready()
         self.lost(self.attach(most=RING_ENTRIES))

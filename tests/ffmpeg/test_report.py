@@ -154,6 +154,7 @@ class BrokenTests(SynchronousTestCase):
             "[tls @ 0x1] [error] Error in the pull function.",
             "[error] http://127.0.0.1/x: Connection timed out",
             "[in#0 @ 0x5572c9c80440] [warning] filesize and duration do not match (growing file?)",
+            "[flac @ 0x55968f4bca40] [error] decode_frame() failed",
         ):
             with self.subTest(line):
                 self.assertTrue(report_of(said.OGG, f"{line}\n").broken)

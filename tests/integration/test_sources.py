@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import wave
 from array import array
@@ -54,7 +55,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "empty.mp3").touch()
     (folder / "folder.mp3").mkdir()
     (folder / "half.m4a").write_bytes((folder / "tick.m4a").read_bytes()[:20_000])
-    (folder / "noise.ogg").write_bytes(os.urandom(50_000))
+    (folder / "noise.ogg").write_bytes(random.Random(1).randbytes(50_000))
     (folder / "list.m3u8").write_text("#EXTM3U\n#EXTINF:6,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n")
     (folder / "concat.txt").write_text("ffconcat version 1.0\nfile tick.wav\n")
     os.mkfifo(folder / "fifo.wav")

@@ -429,11 +429,11 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
       this.#channels.get(event.session_id) ?? (this.#hearsAll ? this.#admit(event.session_id) : undefined);
     if (channel === undefined) return;
     if (event.type === "attached") {
-      const gap = channel.ledger.gapBefore(event.track_id, event.packets);
-      if (gap > 0 && this.#connections > 1 && !this.#insisting) {
-        // What is held may have come too late to be heeded; the daemon can still go back to it on another connection.
+      const skips = channel.ledger.skips(event.track_id, event.packets);
+      if (skips && this.#connections > 1 && !this.#insisting) {
+        // What is held was said too late to be heeded; on another connection the daemon can still go back to it.
         this.#insisting = true;
-        this.#link.restart(new AudioServiceError("not_resumed", `the daemon left out ${gap} packets`));
+        this.#link.restart(new AudioServiceError("not_resumed", `the daemon left something of ${channel.id} out`));
         return;
       }
       this.#insisting = false;

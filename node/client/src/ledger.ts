@@ -104,9 +104,10 @@ export class Ledger {
     return { repeated: false, ...(lost && { lost }) };
   }
 
-  /** Packets that an `attached` of `trackId` at `packets` shows to be lost. */
-  gapBefore(trackId: string, packets: number): number {
-    return this.#ours && trackId === this.trackId ? Math.max(0, packets - this.#packets) : 0;
+  /** Whether an `attached` of `trackId` at `packets` leaves out what comes behind the messages held. */
+  skips(trackId: string, packets: number): boolean {
+    if (!this.#ours || this.#track === undefined) return false;
+    return trackId !== this.#track || (!this.#ended && packets > this.#packets);
   }
 
   /** Gives the track up: the terminal event that the daemon did not send. */
@@ -126,7 +127,8 @@ export class Ledger {
   }
 
   #attached(trackId: string, packets: number): EventVerdict {
-    const gap = this.gapBefore(trackId, packets);
+    const mine = this.#ours && trackId === this.trackId;
+    const gap = mine ? Math.max(0, packets - this.#packets) : 0;
     const lost = trackId === this.#track ? undefined : this.#begin(trackId);
     this.#ours = true;
     if (this.#ended) {

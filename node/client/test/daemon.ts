@@ -86,12 +86,12 @@ async function listening(child: ChildProcess): Promise<string> {
 export interface Proxy {
   /** Path to connect to. */
   path: string;
-  /** Bytes that came from the daemon, and were passed on. */
-  bytes(): number;
   /** Cuts every connection, with what is in it. */
   cut(): void;
   /** Passes on only so many more bytes of the daemon's, then cuts. */
   cutAfter(bytes: number): void;
+  /** Holds up for so many ms what the next connection says to the daemon. */
+  holdUp(ms: number): void;
   close(): Promise<void>;
 }
 
@@ -100,7 +100,7 @@ export async function startProxy(target: string): Promise<Proxy> {
   const folder = mkdtempSync(join(tmpdir(), "audiosvc-"));
   const path = join(folder, "proxy.sock");
   const pairs = new Set<[Socket, Socket]>();
-  let passed = 0;
+  let lag = 0;
   let left = Number.POSITIVE_INFINITY;
   const cut = () => {
     left = Number.POSITIVE_INFINITY;
@@ -111,11 +111,11 @@ export async function startProxy(target: string): Promise<Proxy> {
     const far = createConnection({ path: target });
     const pair: [Socket, Socket] = [near, far];
     pairs.add(pair);
-    near.pipe(far);
+    setTimeout(() => near.pipe(far), lag);
+    lag = 0;
     far.on("data", (bytes) => {
       const part = bytes.subarray(0, Math.min(left, bytes.length));
       left -= part.length;
-      passed += part.length;
       if (left > 0) near.write(part);
       else near.write(part, cut);
     });
@@ -131,10 +131,12 @@ export async function startProxy(target: string): Promise<Proxy> {
   await once(server, "listening");
   return {
     path,
-    bytes: () => passed,
     cut,
     cutAfter: (bytes) => {
       left = bytes;
+    },
+    holdUp: (ms) => {
+      lag = ms;
     },
     close: async () => {
       cut();

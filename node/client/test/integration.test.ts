@@ -124,6 +124,20 @@ test("a socket cut at any byte, again and again: no packet and no event is lost 
   t.diagnostic(`${cut.reconnects} cuts`);
 });
 
+test("a client that is too busy to say in time what it holds loses nothing either", async (t) => {
+  const proxy = await startProxy(daemon.socket);
+  t.after(() => proxy.close());
+  const client = await connect(t, { path: proxy.path, reconnect: { min: 1, max: 20 } });
+  const losses: string[] = [];
+  client.on("disconnect", ({ error }) => losses.push(error.code));
+  client.on("gap", (gap) => assert.fail(JSON.stringify(gap)));
+  const whole = await playAll(client, "busy", "demo:tone?hz=440&seconds=4");
+  proxy.cutAfter(20_000);
+  proxy.holdUp(200);
+  assert.deepEqual(await playAll(client, "busy", "demo:tone?hz=440&seconds=4"), whole);
+  assert.ok(losses.includes("not_resumed"), losses.join());
+});
+
 test("pauses, seeks and a connection lost meanwhile come in their places, once", async (t) => {
   const proxy = await startProxy(daemon.socket);
   t.after(() => proxy.close());

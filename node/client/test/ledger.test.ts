@@ -60,7 +60,9 @@ test("what somebody else has is not resumed, and what they got is no gap", () =>
 test("packets left out are a gap, told once", () => {
   const ledger = begun("t1", 3);
   ledger.reconnect();
-  assert.equal(ledger.gapBefore("t1", 10), 7);
+  assert.equal(ledger.skips("t1", 3), false);
+  assert.equal(ledger.skips("t1", 10), true);
+  assert.equal(ledger.skips("t2", 0), true);
   assert.deepEqual(ledger.event(attached("t1", 10)), { repeated: false, gap: 7 });
   assert.equal(ledger.packet(), 11);
 });

@@ -36,7 +36,7 @@ export class Daemon {
   async start(): Promise<void> {
     const api = `tcp:${this.#port}:interface=127.0.0.1`;
     const options = ["-n", "--pidfile=", "audiosvc", "--api", api, "--socket", this.socket];
-    const child = spawn(process.env["AUDIOSVC_TWISTD"] ?? "twistd", options, {
+    const child = spawn(process.env.AUDIOSVC_TWISTD ?? "twistd", options, {
       cwd: this.#folder,
       stdio: ["ignore", "pipe", "inherit"],
     });

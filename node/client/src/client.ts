@@ -2,93 +2,25 @@ import { EventEmitter } from "node:events";
 import { createConnection } from "node:net";
 import type { Duplex } from "node:stream";
 import { AudioServiceError } from "./errors.ts";
+import type { SocketClientEvents } from "./events.ts";
 import { Ledger } from "./ledger.ts";
 import { encode, greet } from "./lines.ts";
 import { type Clock, type ConnectionState, Link, type ReconnectOptions, systemClock } from "./link.ts";
 import {
-  type AttachedEvent,
   CREDIT_MOST,
-  type DetachedEvent,
-  type FinishedEvent,
   type Held,
   type HelloEvent,
   isSessionId,
   type Line,
   type Message,
-  type MetadataEvent,
   NAMES_MOST,
-  type PausedEvent,
-  type ReadyEvent,
-  type RecoveredEvent,
-  type RefusedEvent,
-  type ResumedEvent,
-  type SeekedEvent,
   type SessionEvent,
-  type StoppedEvent,
   type UnknownEvent,
 } from "./messages.ts";
 import { type SessionOptions, SessionStream } from "./stream.ts";
 
-/** A name that a client subscribes to and lets go of, so that it hears nothing that it has not named. */
+/** What a client that has not named anything yet subscribes to and lets go of, so as not to hear all. */
 const NOBODY = "-";
-
-/** One packet of a session's track. `data` is a copy of its own; `number` counts the track's packets from 1. */
-export interface AudioPacket {
-  sessionId: string;
-  trackId: string;
-  number: number;
-  data: Buffer;
-}
-
-/** The connection, or an attempt at one, is lost. */
-export interface Disconnection {
-  error: AudioServiceError;
-  /** Ms until the next attempt; undefined when there will be none, and the client is closed. */
-  retryIn: number | undefined;
-}
-
-/** Packets of a track that will never come: the daemon could not go back to what this client holds. */
-export interface Gap {
-  sessionId: string;
-  trackId: string;
-  packets: number;
-}
-
-/**
- * What a {@link SocketClient} emits, at once and in the order of the wire: `audio` and the events of a session are in their
- * true order. What comes again after a reconnect is not emitted again.
- */
-export interface SocketClientEvents {
-  /** A packet of a session that is heard. */
-  audio: [AudioPacket];
-  /** Every session event, right before the one that is named after its type. */
-  event: [SessionEvent];
-  ready: [ReadyEvent];
-  paused: [PausedEvent];
-  resumed: [ResumedEvent];
-  seeked: [SeekedEvent];
-  recovered: [RecoveredEvent];
-  metadata: [MetadataEvent];
-  attached: [AttachedEvent];
-  detached: [DetachedEvent];
-  finished: [FinishedEvent];
-  stopped: [StoppedEvent];
-  /**
-   * A track's terminal `error`, with `code`, `sessionId`, `trackId`, `played` and perhaps `duration`. It is emitted only if
-   * somebody listens, so it never throws. The connection's own failures are told by `disconnect`.
-   */
-  error: [AudioServiceError];
-  /** The daemon has greeted: at first, and after each reconnect. */
-  connect: [HelloEvent];
-  disconnect: [Disconnection];
-  gap: [Gap];
-  refused: [RefusedEvent];
-  /** A packet of a session that nobody here knows, told once a session. Without a listener it is a process warning. */
-  unknownPacket: [{ sessionId: string }];
-  unknownEvent: [UnknownEvent];
-  /** The client is closed, by `close` or because it gave up. */
-  close: [];
-}
 
 /** How a {@link SocketClient} connects, and to what. */
 export interface SocketClientOptions {
@@ -147,8 +79,6 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
   readonly #channels = new Map<string, Channel>();
   readonly #strangers = new Set<string>();
   readonly #indebted = new Set<Channel>();
-  /** All streams that are not destroyed yet, those of past tracks too. */
-  readonly #streams = new Set<SessionStream>();
   #connections = 0;
   #resumeTimer: unknown;
   /** Whether this connection was made anew because the one before it did not resume. */
@@ -181,6 +111,7 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
     );
   }
 
+  /** Where the connection stands. */
   get state(): ConnectionState {
     return this.#link.state;
   }
@@ -290,14 +221,12 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
         credit: (packets) => this.credit(sessionId, packets),
         outstanding: () => channel.outstanding ?? 0,
         gone: () => {
-          this.#streams.delete(stream);
           if (channel.stream === stream) channel.stream = undefined;
         },
       },
       options,
       channel.ledger.trackId,
     );
-    this.#streams.add(stream);
     channel.stream = stream;
     this.subscribe(sessionId);
     stream.grant();
@@ -309,8 +238,6 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
   #greeting(): Line[] {
     const held = new Map<string, Held>();
     const lines: Line[] = [];
-    if (!this.#hearsAll)
-      lines.push({ type: "subscribe", session_id: NOBODY }, { type: "unsubscribe", session_id: NOBODY });
     for (const channel of this.#channels.values()) {
       const { id, ledger } = channel;
       if (!channel.named && !this.#hearsAll) {
@@ -323,6 +250,9 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
       if (channel.outstanding !== undefined) {
         lines.push({ type: "credit", session_id: id, packets: channel.outstanding });
       }
+    }
+    if (!this.#hearsAll && lines.length === 0) {
+      lines.push({ type: "subscribe", session_id: NOBODY }, { type: "unsubscribe", session_id: NOBODY });
     }
     return [...greet(this.#name, held), ...lines];
   }
@@ -353,9 +283,9 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
       this.#shutting = this.#link.close();
       this.#settle?.reject(error);
       this.#settle = undefined;
-      for (const stream of [...this.#streams]) {
-        if (error.code === "closed" || stream.ending) stream.finish();
-        else stream.destroy(error);
+      for (const { stream } of this.#channels.values()) {
+        if (error.code === "closed") stream?.finish();
+        else stream?.destroy(error);
       }
       this.#channels.clear();
       this.#tell("close");
@@ -418,7 +348,7 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
   #deliver(channel: Channel, number: number, data: Buffer): boolean {
     if (!channel.named && !this.#hearsAll) return false;
     const { id: sessionId, stream, ledger } = channel;
-    stream?.deliver(data);
+    if (stream !== undefined) this.#guard(() => stream.deliver(data));
     if (this.listenerCount("audio") === 0) return stream !== undefined;
     this.#tell("audio", { sessionId, trackId: ledger.trackId ?? "", number, data });
     return true;

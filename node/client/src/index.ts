@@ -1,19 +1,13 @@
 /** Client for the audiosvc daemon: packets and events from its Unix socket, and its HTTP control API. */
 
-export type {
-  AudioPacket,
-  ClientStats,
-  Disconnection,
-  Gap,
-  SocketClientEvents,
-  SocketClientOptions,
-} from "./client.ts";
+export type { ClientStats, SocketClientOptions } from "./client.ts";
 export { SocketClient } from "./client.ts";
 export type { ControlClientOptions, RequestOptions } from "./control.ts";
 export { ControlClient } from "./control.ts";
 export { Decoder } from "./decoder.ts";
 export type { ErrorDetails } from "./errors.ts";
 export { AudioServiceError } from "./errors.ts";
+export type { AudioPacket, Disconnection, Gap, SocketClientEvents } from "./events.ts";
 export { encode } from "./lines.ts";
 export type { Clock, ConnectionState, ReconnectOptions } from "./link.ts";
 export type {

@@ -1,7 +1,16 @@
 /** A daemon in memory that does what the test says, and a clock that stands still. */
 
 import { type Duplex, duplexPair } from "node:stream";
-import { type Clock, type Line, PROTOCOL, type SessionEvent, type WireEvent } from "../dist/index.js";
+import type { TestContext } from "node:test";
+import {
+  type Clock,
+  type Line,
+  PROTOCOL,
+  type SessionEvent,
+  SocketClient,
+  type SocketClientOptions,
+  type WireEvent,
+} from "../dist/index.js";
 
 /** Lets everything that is under way in memory come to rest. */
 export async function settle(): Promise<void> {
@@ -162,3 +171,22 @@ export const events = {
     packets,
   }),
 };
+
+interface Opened {
+  daemon: FakeDaemon;
+  clock: FakeClock;
+  client: SocketClient;
+  heard: string[];
+}
+
+/** A client of a fake daemon, and what it emits of packets and session events. */
+export function open(t: TestContext, options: Partial<SocketClientOptions> = {}): Opened {
+  const daemon = new FakeDaemon();
+  const clock = new FakeClock();
+  const client = new SocketClient({ path: daemon.open, clock, ...options });
+  t.after(() => client.close());
+  const heard: string[] = [];
+  client.on("audio", ({ sessionId, number, data }) => heard.push(`${sessionId} ${number} ${data}`));
+  client.on("event", (event) => heard.push(`${event.session_id} ${event.type}`));
+  return { daemon, clock, client, heard };
+}

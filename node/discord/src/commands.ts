@@ -20,7 +20,9 @@ export type Access = "anyone" | "caller" | "listener";
 /** A command with its options read. */
 export type Command =
   | { name: "play"; query: string }
-  | { name: "stop" | "pause" | "resume" | "skip" | "previous" | "nowplaying" | "help" }
+  | { name: "stop" | "pause" | "resume" | "skip" | "previous" }
+  | { name: "nowplaying" }
+  | { name: "help" }
   | { name: "seek"; position: number }
   | { name: "queue"; page: number }
   | { name: "jump" | "remove"; number: number }
@@ -46,7 +48,13 @@ const TABLE: { readonly [N in CommandName]: Entry } = {
     description: "Play a link, or what a search finds; or queue it if something plays",
     access: "caller",
     options: [
-      { type: STRING, name: "what", description: "A link, or words to search for", required: true, max_length: QUERY_MOST },
+      {
+        type: STRING,
+        name: "what",
+        description: "A link, or words to search for",
+        required: true,
+        max_length: QUERY_MOST,
+      },
     ],
     read: (options) => {
       const query = text(options, "what").trim();
@@ -90,7 +98,13 @@ const TABLE: { readonly [N in CommandName]: Entry } = {
     description: "Set the volume, or show it",
     access: "listener",
     options: [
-      { type: INTEGER, name: "percent", description: "0 to 200; 100 leaves the sound as it is", min_value: 0, max_value: 200 },
+      {
+        type: INTEGER,
+        name: "percent",
+        description: "0 to 200; 100 leaves the sound as it is",
+        min_value: 0,
+        max_value: 200,
+      },
     ],
     read: (options) => {
       const percent = number(options, "percent");
@@ -125,7 +139,7 @@ function isCommandName(name: string): name is CommandName {
 }
 
 function simple(
-  name: Exclude<CommandName, "play" | "seek" | "queue" | "jump" | "remove" | "volume">,
+  name: "stop" | "pause" | "resume" | "skip" | "previous" | "nowplaying" | "help",
   description: string,
   access: Access,
 ): Entry {

@@ -45,7 +45,8 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     return value * 1000;
   };
   const token = get("DISCORD_TOKEN");
-  if (token === undefined) throw new ConfigError("DISCORD_TOKEN is missing: the bot's token from Discord's developer portal");
+  if (token === undefined)
+    throw new ConfigError("DISCORD_TOKEN is missing: the bot's token from Discord's developer portal");
   const discordApi = get("DISCORD_API");
   if (discordApi !== undefined && !/^https?:\/\//.test(discordApi)) throw new ConfigError("DISCORD_API is a URL");
   const runtime = get("XDG_RUNTIME_DIR");

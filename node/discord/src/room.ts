@@ -4,8 +4,8 @@
  */
 
 import type { SessionEvent } from "@audiosvc/client";
-import * as queues from "./queue.ts";
 import type { Queue, Track } from "./queue.ts";
+import * as queues from "./queue.ts";
 import * as texts from "./texts.ts";
 
 /** Tracks that may fail one after another before the queue stands still. */

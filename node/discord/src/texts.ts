@@ -63,7 +63,7 @@ const PROBLEMS: Readonly<Record<string, string>> = {
 
 /** A failure in words, to stand after a colon. */
 export function reason(code: string, message: string): string {
-  return PROBLEMS[code] ?? escape(clip(message, REASON_MOST));
+  return PROBLEMS[code] ?? plain(clip(message, REASON_MOST));
 }
 
 /** A failure as a sentence of its own. */
@@ -139,9 +139,11 @@ export function nowPlaying(track: Track, at: { position: number; paused: boolean
   const { position, paused, volume } = at;
   const state = paused ? "Paused" : "Playing";
   const time = track.duration === undefined ? formatTime(position) : `${bar(position, track.duration)}`;
-  return [`${state}: ${named(track, false)}`, time, `Asked for by <@${track.requester}>. Volume ${percent(volume)}.`].join(
-    "\n",
-  );
+  return [
+    `${state}: ${named(track, false)}`,
+    time,
+    `Asked for by <@${track.requester}>. Volume ${percent(volume)}.`,
+  ].join("\n");
 }
 
 /** The queue, `page` counted from 1; the last page instead of one behind it. */
@@ -167,7 +169,7 @@ export function help(commands: readonly { name: string; description: string }[])
 /** A title, and a duration if it is known. */
 function named(track: Track, withTime = true): string {
   const time = withTime && track.duration !== undefined ? ` (${formatTime(track.duration)})` : "";
-  return `**${escape(clip(track.title, TITLE_MOST))}**${time}`;
+  return `**${plain(clip(track.title, TITLE_MOST))}**${time}`;
 }
 
 function bar(position: number, duration: number): string {
@@ -185,6 +187,6 @@ function clip(text: string, most: number): string {
 }
 
 /** Without meaning to Discord: no formatting, no mention, no link. */
-function escape(text: string): string {
+function plain(text: string): string {
   return text.replace(/[\\*_~`|>#[\]()<@:-]/g, "\\$&");
 }

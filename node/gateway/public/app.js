@@ -206,6 +206,7 @@ function stats(session) {
   return {
     mood: session.mood,
     status: state.status,
+    error: state.error,
     heard: state.heard,
     title: state.track?.title,
     position: session.position,

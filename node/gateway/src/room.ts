@@ -16,6 +16,9 @@ import { type Effect, NEW_SESSION, plays, step, trackOf, type UserEvent, type Us
 /** Actions of pages that may wait for the daemon's answers to those before them, a session. */
 export const ACTIONS_MOST = 32;
 
+/** Statuses of the control API that say that a track cannot be played, and nothing about others. */
+const OF_TRACK: readonly number[] = [400, 404, 409, 422];
+
 /** One who takes part: a page's socket. */
 export interface Member {
   /** Whether it has so much unread that it takes no packet now. */
@@ -55,7 +58,7 @@ export class Room {
   readonly #jobs: (() => Promise<void>)[] = [];
   readonly #aborting = new AbortController();
   #working = false;
-  #hearing: Member | undefined;
+  #hearing: { member: Member; channel: number } | undefined;
   #state: UserSession = NEW_SESSION;
   #position = 0;
   #heardOf = false;
@@ -69,7 +72,7 @@ export class Room {
     this.#house = house;
     this.#over = over;
     this.#lane = new Lane({
-      open: () => this.#hearing?.full === false,
+      open: () => this.#hearing?.member.full === false,
       deliver: (packet) => this.#deliver(packet),
       outstanding: () => house.client.outstanding(this.sessionId) ?? 0,
       ask: (packets) => house.client.credit(this.sessionId, packets),
@@ -111,14 +114,14 @@ export class Room {
 
   /** `member` can take so many more packets; what one says that does not hear does not count. */
   credit(member: Member, packets: number): void {
-    if (member === this.#hearing) {
+    if (member === this.#hearing?.member) {
       this.#lane.credit(packets);
     }
   }
 
   /** `member` takes packets again. */
   drained(member: Member): void {
-    if (member === this.#hearing) {
+    if (member === this.#hearing?.member) {
       this.#lane.move();
     }
   }
@@ -190,13 +193,15 @@ export class Room {
 
   /** Finds who hears now. `joined` has its state told by who called. */
   #settle(joined: Member | undefined): void {
-    const before = this.#hearing;
-    this.#hearing = [...this.#members].findLast(([, { heard }]) => heard)?.[0];
-    if (this.#hearing === before && this.#hearing !== joined) {
+    const before = this.#hearing?.member;
+    const last = [...this.#members].findLast(([, { heard }]) => heard);
+    this.#hearing = last && { member: last[0], channel: last[1].channel };
+    const now = this.#hearing?.member;
+    if (now === before && now !== joined) {
       return;
     }
     this.#lane.turn();
-    for (const member of new Set([before, this.#hearing])) {
+    for (const member of new Set([before, now])) {
       if (member !== undefined && member !== joined && this.#members.has(member)) {
         member.notify(this.name, this.#stateFor(member));
       }
@@ -204,15 +209,10 @@ export class Room {
   }
 
   #deliver(packet: AudioPacket): void {
-    const hearing = this.#hearing;
-    const seat = hearing && this.#members.get(hearing);
-    if (hearing === undefined || seat === undefined) {
-      return;
-    }
     if (packet.trackId === this.#state.current?.trackId) {
       this.#position += PACKET_SECONDS;
     }
-    hearing.packet(seat.channel, packet.data);
+    this.#hearing?.member.packet(this.#hearing.channel, packet.data);
   }
 
   async #end(): Promise<void> {
@@ -336,7 +336,8 @@ export class Room {
       this.#tell({ on: "accepted", ask, trackId: track_id });
     } catch (error) {
       if (!this.#aborting.signal.aborted) {
-        this.#tell({ on: "refused", ask, ...wordsOf(error) }, asker);
+        const ofTrack = error instanceof AudioServiceError && OF_TRACK.includes(error.status ?? 0);
+        this.#tell({ on: "refused", ask, ofTrack, ...wordsOf(error) }, asker);
       }
     }
   }
@@ -367,7 +368,7 @@ export class Room {
       ...(track === undefined ? {} : { track }),
       position: Math.round(this.#position * 1000) / 1000,
       volume: this.#state.volume,
-      heard: member === this.#hearing,
+      heard: member === this.#hearing?.member,
     };
   }
 

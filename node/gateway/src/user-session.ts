@@ -22,6 +22,8 @@ export interface Asked {
   readonly index: number | undefined;
   /** Whether a page asked for it, and not the queue. */
   readonly byPage: boolean;
+  /** Whether the track behind it will do as well, if it cannot be played. */
+  readonly onward: boolean;
   /** Seconds of the source to leave out. */
   readonly startAt: number;
 }
@@ -67,8 +69,8 @@ export type UserEvent =
   | { on: "action"; action: Action }
   /** The daemon took play number `ask`. */
   | { on: "accepted"; ask: number; trackId: string }
-  /** It did not. */
-  | { on: "refused"; ask: number; code: string; message: string }
+  /** It did not; `ofTrack`: because of what is to be played. */
+  | { on: "refused"; ask: number; ofTrack: boolean; code: string; message: string }
   /** What it said on its socket. */
   | { on: "daemon"; event: SessionEvent }
   /** What it plays in this session, in answer to `look`. */
@@ -151,7 +153,9 @@ function act(state: UserSession, action: Action): Step {
     case "addToQueue":
       return addToQueue(state, { url: action.url, title: action.title ?? action.url });
     case "playFromQueue":
-      return action.index in state.queue.tracks ? askFromQueue(state, action.index, true) : [state, [NO_SUCH_INDEX]];
+      return action.index in state.queue.tracks
+        ? askFromQueue(state, action.index, { byPage: true })
+        : [state, [NO_SUCH_INDEX]];
     case "removeFromQueue":
       return withQueue(state, queues.remove(state.queue, action.index), NO_SUCH_INDEX);
     case "moveInQueue":
@@ -163,7 +167,7 @@ function act(state: UserSession, action: Action): Step {
     case "skip": {
       const next = queues.nextIndex(state.queue);
       if (next !== undefined) {
-        return askFromQueue(state, next, true);
+        return askFromQueue(state, next, { byPage: true, onward: true });
       }
       return plays(state) ? stop(state, "end") : [state, [refuse("queue_end", "there is no track behind this one")]];
     }
@@ -171,7 +175,7 @@ function act(state: UserSession, action: Action): Step {
       const previous = queues.previousIndex(state.queue);
       return previous === undefined
         ? [state, [refuse("queue_start", "there is no track before this one")]]
-        : askFromQueue(state, previous, true);
+        : askFromQueue(state, previous, { byPage: true });
     }
   }
 }
@@ -218,7 +222,7 @@ function addToQueue(state: UserSession, track: Track): Step {
   if (plays(state)) {
     return [next, [{ do: "tellQueue" }]];
   }
-  const [asked, effects] = askFromQueue(next, queue.tracks.length - 1, true);
+  const [asked, effects] = askFromQueue(next, queue.tracks.length - 1, { byPage: true });
   return [asked, [{ do: "tellQueue" }, ...effects]];
 }
 
@@ -230,6 +234,7 @@ function withQueue(state: UserSession, queue: queues.Queue | undefined, otherwis
 
 interface How {
   byPage: boolean;
+  onward?: boolean;
   index?: number | undefined;
   startAt?: number;
 }
@@ -237,30 +242,34 @@ interface How {
 function ask(state: UserSession, track: Track, how: How): Step {
   const asks = state.asks + 1;
   const startAt = how.startAt ?? 0;
-  const asked: Asked = { ask: asks, track, index: how.index, byPage: how.byPage, startAt };
-  const failures = how.byPage ? 0 : state.failures;
+  const { byPage, onward = false, index } = how;
+  const asked: Asked = { ask: asks, track, index, byPage, onward, startAt };
+  const failures = byPage ? 0 : state.failures;
   return [
     { ...state, asks, asked, failures, stopping: undefined },
     [{ do: "play", ask: asks, url: track.url, startAt, volume: state.volume }],
   ];
 }
 
-function askFromQueue(state: UserSession, index: number, byPage: boolean): Step {
+function askFromQueue(state: UserSession, index: number, how: How): Step {
   const track = state.queue.tracks[index];
-  return track === undefined ? [state, []] : ask(state, track, { byPage, index });
+  return track === undefined ? [state, []] : ask(state, track, { ...how, index });
+}
+
+/** Where in the queue it is, if it still is there: the queue may have changed since. */
+function placeOf(queue: queues.Queue, { index, track }: Asked): number | undefined {
+  return index !== undefined && queue.tracks[index]?.url === track.url ? index : undefined;
 }
 
 function accept(state: UserSession, asked: Asked, trackId: string): Step {
-  // The queue may have changed since: the place is taken only if it still is that track's.
-  const inQueue = asked.index !== undefined && state.queue.tracks[asked.index]?.url === asked.track.url;
-  const queue = inQueue && asked.index !== undefined ? queues.goTo(state.queue, asked.index) : queues.rest(state.queue);
+  const place = placeOf(state.queue, asked);
   return [
     {
       ...over(state),
       status: "resolving",
       current: { trackId, track: asked.track },
       last: asked.track,
-      queue,
+      queue: place === undefined ? queues.rest(state.queue) : queues.goTo(state.queue, place),
       stopping: undefined,
     },
     [
@@ -272,23 +281,32 @@ function accept(state: UserSession, asked: Asked, trackId: string): Step {
   ];
 }
 
-function refused(state: UserSession, asked: Asked, why: { code: string; message: string }): Step {
+function refused(state: UserSession, asked: Asked, why: { ofTrack: boolean; code: string; message: string }): Step {
   const next: UserSession = { ...state, asked: undefined };
-  if (asked.byPage && state.current !== undefined) {
-    return [next, [refuse(why.code, why.message)]];
+  const told = notice(why.code, `${asked.track.title}: ${why.message}`);
+  if (why.ofTrack && asked.onward) {
+    return passOver(next, asked, told);
   }
-  if (asked.byPage) {
-    return atRest(next, [refuse(why.code, why.message)]);
+  const answer = asked.byPage ? refuse(why.code, why.message) : told;
+  // Where the daemon takes no play at all, the next track would fare no better.
+  return state.current === undefined ? atRest(next, [answer]) : [next, [answer]];
+}
+
+/** The track that was asked for cannot be played: the one behind it is next. */
+function passOver(state: UserSession, asked: Asked, told: Effect): Step {
+  const failed: UserSession = { ...state, failures: state.failures + 1 };
+  const place = placeOf(state.queue, asked);
+  if (state.current === undefined) {
+    return ended(place === undefined ? failed : { ...failed, queue: queues.goTo(failed.queue, place) }, [told]);
   }
-  // The daemon took no play at all, so the next track would fare no better.
-  return [
-    { ...over(next), queue: queues.rest(next.queue) },
-    [
-      { do: "tell", notice: { type: "error", code: why.code, message: `${asked.track.title}: ${why.message}` } },
-      { do: "tellQueue" },
-      { do: "tellState" },
-    ],
-  ];
+  // The track that was to be skipped still plays.
+  if (failed.failures >= FAILURES_MOST) {
+    return [failed, [told, STANDS_STILL, { do: "tellState" }]];
+  }
+  const next = (place ?? state.queue.at) + 1;
+  const [stepped, effects] =
+    next in state.queue.tracks ? askFromQueue(failed, next, { byPage: false, onward: true }) : stop(failed, "end");
+  return [stepped, [told, ...effects, { do: "tellState" }]];
 }
 
 /** Nothing plays; the track that did is remembered as over. */
@@ -370,7 +388,10 @@ function ofCurrent(state: UserSession, current: Current, event: SessionEvent): S
       return [{ ...state, current: { ...current, track }, last: track }, [{ do: "tellState" }]];
     }
     case "detached":
-      return [state, [notice("detached", "another program took this session over; it can be heard there")]];
+      return [
+        state,
+        [notice("detached", "another program took this session over; it can be heard there"), { do: "tellState" }],
+      ];
     case "finished":
       return ended(state, [{ do: "tell", notice: { type: "finished", played: event.played } }]);
     case "error": {
@@ -398,6 +419,11 @@ function stopped(state: UserSession, reason: string): Step {
   return state.stopping === "end" ? endOfQueue(state, told) : atRest(state, told);
 }
 
+const STANDS_STILL: Effect = notice(
+  "too_many_failures",
+  `${FAILURES_MOST} tracks failed one after another, so the queue stands still; skip goes on`,
+);
+
 /** The track ended by itself or failed: the queue goes on. */
 function ended(state: UserSession, told: Effect[]): Step {
   if (state.asked !== undefined) {
@@ -411,10 +437,9 @@ function ended(state: UserSession, told: Effect[]): Step {
     return state.queue.plays ? endOfQueue(state, told) : atRest(state, told);
   }
   if (state.failures >= FAILURES_MOST) {
-    const words = `${FAILURES_MOST} tracks failed one after another, so the queue stands still; skip goes on`;
-    return atRest(state, [...told, notice("too_many_failures", words)]);
+    return atRest(state, [...told, STANDS_STILL]);
   }
-  const [asked, effects] = askFromQueue(over(state), next, false);
+  const [asked, effects] = askFromQueue(over(state), next, { byPage: false, onward: true });
   return [{ ...asked, status: "resolving" }, [...told, ...effects]];
 }
 

@@ -173,12 +173,16 @@ describe("control", () => {
     assert.ok(message.length > 5);
   });
 
-  test("a track that cannot be played is told of by its name", async (t) => {
+  test("a track that cannot be played is told of, whether the daemon knows at once or only later", async (t) => {
     const page = await open(t, "broken");
     page.say("play", "broken", { url: "demo:nothing" });
-    const error = await page.next("error", "broken");
-    assert.equal(error.code, "unknown_demo");
-    assert.match(error.message, /^demo:nothing: /);
+    const refusal = await page.next("error", "broken");
+    assert.deepEqual([refusal.code, refusal.action], ["unknown_demo", "play"]);
+    page.say("play", "broken", { url: "http://127.0.0.1:1/music.ogg" });
+    await page.next("nowPlaying", "broken");
+    const failure = await page.next("error", "broken");
+    assert.equal(failure.action, undefined);
+    assert.match(failure.message, /^http:\/\/127\.0\.0\.1:1\/music\.ogg: /);
     assert.equal((await page.next("state", "broken")).status, "idle");
   });
 
@@ -199,7 +203,7 @@ describe("control", () => {
     await page.next("queueFinished", "queue");
     assert.deepEqual(page.packets("queue"), [...(alone[A] ?? []), ...(alone[B] ?? [])]);
     const row = ["nowPlaying", "ready", "packets", "finished"];
-    assert.deepEqual(page.story("queue"), ["session", ...row, "nowPlaying", "error", ...row, "queueFinished"]);
+    assert.deepEqual(page.story("queue"), ["session", ...row, "error", ...row, "queueFinished"]);
     const { queue, index } = await page.next("queueUpdated", "queue");
     assert.equal(index, -1);
     assert.deepEqual(

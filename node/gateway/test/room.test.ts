@@ -486,3 +486,42 @@ test("what the daemon refuses with nobody asking is logged", async (t) => {
   await setImmediate();
   assert.deepEqual(bed.daemon.logged, [`${ID}: look failed: status is refused`]);
 });
+
+test("a daemon that cannot be asked after a reconnect is not taken to have forgotten anything", async (t) => {
+  const bed = open(t);
+  const page = new FakePage();
+  bed.room.join(page, 0, true);
+  await bed.act(page, { action: "play", url: "demo:a" });
+  page.types();
+  bed.daemon.refuses.status = "unreachable";
+  bed.room.reconnected();
+  t.mock.timers.tick(PATIENCE);
+  await setImmediate();
+  assert.deepEqual(page.types(), []);
+});
+
+test("a room whose subscription fails says so in the log and goes on", async (t) => {
+  const bed = open(t);
+  bed.daemon.house.client.subscribe = () => {
+    throw new AudioServiceError("too_many_names", "a client hears 4096 sessions");
+  };
+  const page = new FakePage();
+  bed.room.join(page, 0, true);
+  await bed.act(page, { action: "getQueue" });
+  assert.match(bed.daemon.logged.join(), /a client hears 4096 sessions/);
+  assert.equal(page.types().at(-1), "queueUpdated");
+});
+
+test("a room that is closed says and does nothing more", async (t) => {
+  const bed = open(t);
+  const page = new FakePage();
+  await bed.play(page);
+  bed.daemon.calls = [];
+  bed.room.act(page, { action: "resumeFrom", seconds: 3 });
+  bed.room.act(page, { action: "play", url: "demo:b" });
+  bed.room.close();
+  bed.room.act(page, { action: "stop" });
+  await setImmediate();
+  assert.deepEqual(bed.daemon.calls, ["seek 3"]);
+  assert.deepEqual(page.types(), []);
+});

@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { type IncomingHttpHeaders, request } from "node:http";
-import { createConnection } from "node:net";
+import { createServer, type IncomingHttpHeaders, request } from "node:http";
+import { type AddressInfo, createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -198,10 +198,38 @@ test("so many pages and no more", async (t) => {
   assert.equal(await upgrade("/ws"), 503);
 });
 
+test("IPv6 is listened on and served too", async () => {
+  await using6(async (own) => {
+    const page = new Page(own.url);
+    await page.next("hello");
+    await page.close();
+  });
+});
+
+test("a page that does not answer the goodbye is cut off", async () => {
+  const own = await Gateway.start({ socket: "/nowhere", api: "http://127.0.0.1:1" });
+  const page = new Page(own.url);
+  await page.next("hello");
+  page.socket.pause();
+  await Promise.all([own.close(), own.close()]);
+  page.socket.resume();
+  assert.equal(await page.closed(), 1001);
+});
+
 test("two gateways at one address: the second one says why not", async () => {
   const port = Number(new URL(gateway.url).port);
   await assert.rejects(Gateway.start({ socket: "/nowhere", api: "http://127.0.0.1:1", port }), { code: "EADDRINUSE" });
 });
+
+async function using6(call: (own: Gateway) => Promise<void>): Promise<void> {
+  const own = await Gateway.start({ socket: "/nowhere", api: "http://127.0.0.1:1", host: "::1" });
+  try {
+    assert.match(own.url, /^http:\/\/\[::1\]:\d+\/$/);
+    await call(own);
+  } finally {
+    await own[Symbol.asyncDispose]();
+  }
+}
 
 const CLI = fileURLToPath(new URL("../dist/cli.js", import.meta.url));
 
@@ -256,5 +284,32 @@ test("the command prints the page's address, and ends on SIGTERM", async () => {
   await page.next("hello");
   child.kill("SIGTERM");
   assert.equal(await page.closed(), 1001);
+  assert.deepEqual(await once(child, "exit"), [0, null]);
+});
+
+test("the command shows the API's token, and nobody else does", async (t) => {
+  const shown: unknown[] = [];
+  const api = createServer((asked, answer) => {
+    shown.push(asked.headers.authorization);
+    answer.writeHead(404, { "Content-Type": "application/json" });
+    answer.end('{"status":"error","code":"not_found","message":"no such session"}');
+  });
+  await once(api.listen(0, "127.0.0.1"), "listening");
+  t.after(() => api.close());
+  const token = join(folder, "token");
+  await writeFile(token, "secret\n");
+  const { port } = api.address() as AddressInfo;
+  const args = [CLI, "--socket", "/nowhere", "--listen", "127.0.0.1:0", "--token-file", token];
+  const env = { ...process.env, AUDIOSVC_API: `http://127.0.0.1:${port}` };
+  const child = spawn(process.execPath, args, { env, stdio: ["ignore", "pipe", "inherit"] });
+  const [line] = await once(createInterface(child.stdout), "line");
+  const page = new Page(line.split(" ").at(-1));
+  await page.next("hello");
+  await page.join("anna");
+  page.say("search", "anna", { query: "bach" });
+  assert.equal((await page.next("error", "anna")).code, "not_found");
+  assert.deepEqual(new Set(shown), new Set(["Bearer secret"]));
+  await page.close();
+  child.kill("SIGINT");
   assert.deepEqual(await once(child, "exit"), [0, null]);
 });

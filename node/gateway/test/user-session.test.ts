@@ -35,6 +35,11 @@ class Run {
     return this.give({ on: "accepted", ask: this.state.asks, trackId });
   }
 
+  /** The daemon refuses the play that is asked for. */
+  refuse(code: string, ofTrack = false): string[] {
+    return this.give({ on: "refused", ask: this.state.asks, ofTrack, code, message: "no" });
+  }
+
   hear(trackId: string, type: SessionEvent["type"], fields: Record<string, unknown> = {}): string[] {
     const event = { type, session_id: "user:a", track_id: trackId, position: 0, played: 1, ...fields };
     return this.give({ on: "daemon", event: event as unknown as SessionEvent });
@@ -120,9 +125,7 @@ describe("play", () => {
   test("is told to who asked if the daemon refuses, and what played plays on", () => {
     const run = new Run().play("demo:a", "t1");
     run.act({ action: "play", url: "demo:b" });
-    assert.deepEqual(run.give({ on: "refused", ask: 2, code: "shutting_down", message: "no" }), [
-      "refuse shutting_down",
-    ]);
+    assert.deepEqual(run.refuse("shutting_down"), ["refuse shutting_down"]);
     assert.equal(trackOf(run.state)?.url, "demo:a");
     assert.equal(run.state.status, "playing");
   });
@@ -132,10 +135,7 @@ describe("play", () => {
       const run = new Run().play("demo:a", "t1");
       run.act({ action: "play", url: "demo:b" });
       run.hear("t1", end, { reason: "idle_timeout" });
-      assert.deepEqual(run.give({ on: "refused", ask: 2, code: "unreachable", message: "no" }), [
-        "refuse unreachable",
-        ...AT_REST,
-      ]);
+      assert.deepEqual(run.refuse("unreachable"), ["refuse unreachable", ...AT_REST]);
       assert.equal(run.state.status, "idle");
     }
   });
@@ -161,7 +161,7 @@ describe("play", () => {
     assert.deepEqual(effects.slice(0, 2), ["nowPlaying", "tellQueue"]);
     assert.ok(effects.includes("ready"));
     assert.deepEqual(run.accept("t2"), []);
-    assert.deepEqual(run.give({ on: "refused", ask: 2, code: "timeout", message: "late" }), []);
+    assert.deepEqual(run.refuse("timeout"), []);
     assert.equal(run.state.current?.trackId, "t2");
   });
 
@@ -411,10 +411,76 @@ describe("failures", () => {
   test("the queue stands still where the daemon takes no play at all", () => {
     const run = new Run().queue("abc");
     run.hear("t0", "finished");
-    const effects = run.give({ on: "refused", ask: run.state.asks, code: "unreachable", message: "gone" });
+    const effects = run.refuse("unreachable");
     assert.deepEqual(effects, ["error unreachable", ...AT_REST]);
     assert.equal(run.state.status, "idle");
     assert.deepEqual(run.act({ action: "skip" }), ["play b"]);
+  });
+
+  test("a track that the daemon refuses at once is passed over by the queue", () => {
+    const run = new Run().queue("abcd");
+    run.hear("t0", "finished");
+    assert.deepEqual(run.refuse("unknown_demo", true), ["error unknown_demo", "play c"]);
+    assert.equal(run.state.status, "resolving");
+    run.accept("t2");
+    assert.equal(run.index, 2);
+    run.hear("t2", "ready");
+    run.hear("t2", "finished");
+    assert.deepEqual(run.refuse("unknown_demo", true), ["error unknown_demo", "queueFinished", ...AT_REST]);
+    assert.deepEqual(run.act({ action: "previous" }), ["play d"]);
+  });
+
+  test("and by skip, while the track before it plays on", () => {
+    const run = new Run().queue("abc");
+    run.act({ action: "skip" });
+    assert.deepEqual(run.refuse("unknown_demo", true), ["error unknown_demo", "play c", "tellState"]);
+    assert.equal(run.state.status, "playing");
+    assert.equal(run.index, 0);
+    assert.deepEqual(run.refuse("unknown_demo", true), ["error unknown_demo", "stop", "tellState"]);
+    assert.deepEqual(run.hear("t0", "stopped", { reason: "stop" }), ["stopped", "queueFinished", ...AT_REST]);
+  });
+
+  test("but a page that asks for that very track is refused, and nothing changes", () => {
+    const run = new Run().queue("abc");
+    run.act({ action: "playFromQueue", index: 2 });
+    assert.deepEqual(run.refuse("unknown_demo", true), ["refuse unknown_demo"]);
+    assert.equal(run.index, 0);
+    const idle = new Run();
+    idle.act({ action: "addToQueue", url: "x" });
+    assert.deepEqual(idle.refuse("unknown_demo", true), ["refuse unknown_demo", ...AT_REST]);
+    assert.equal(idle.state.queue.tracks.length, 1);
+  });
+
+  test("tracks refused at once are counted too", () => {
+    const run = new Run().queue("a".repeat(20));
+    run.hear("t0", "finished");
+    let effects: string[] = [];
+    while (run.state.asked !== undefined) {
+      effects = run.refuse("unknown_demo", true);
+    }
+    assert.deepEqual(effects, ["error unknown_demo", "error too_many_failures", ...AT_REST]);
+    assert.equal(run.state.asks, 1 + FAILURES_MOST);
+    assert.equal(run.state.queue.at, FAILURES_MOST);
+
+    const skipper = new Run().queue("a".repeat(20));
+    skipper.act({ action: "skip" });
+    while (skipper.state.asked !== undefined) {
+      effects = skipper.refuse("unknown_demo", true);
+    }
+    assert.deepEqual(effects, ["error unknown_demo", "error too_many_failures", "tellState"]);
+    assert.equal(skipper.state.status, "playing");
+    assert.equal(skipper.index, 0);
+  });
+
+  test("a track that was taken out of the queue before it was refused is followed by what is next now", () => {
+    const run = new Run().queue("abc");
+    run.hear("t0", "finished");
+    run.act({ action: "removeFromQueue", index: 1 });
+    assert.deepEqual(run.refuse("unknown_demo", true), ["error unknown_demo", "play c"]);
+    const skipper = new Run().queue("abc");
+    skipper.act({ action: "skip" });
+    skipper.act({ action: "removeFromQueue", index: 1 });
+    assert.deepEqual(skipper.refuse("unknown_demo", true), ["error unknown_demo", "play c", "tellState"]);
   });
 
   test("a track that the daemon forgot is told of, and nothing follows it", () => {
@@ -512,7 +578,7 @@ describe("what others do", () => {
     assert.deepEqual(run.hear("t1", "metadata", { title: "Next song" }), ["tellState"]);
     assert.equal(trackOf(run.state)?.title, "Next song");
     assert.deepEqual(run.hear("t1", "recovered", { position: 5 }), ["anchor 5", "tellState"]);
-    assert.deepEqual(run.hear("t1", "detached"), ["error detached"]);
+    assert.deepEqual(run.hear("t1", "detached"), ["error detached", "tellState"]);
   });
 
   test("only so many tracks that are over are remembered", () => {

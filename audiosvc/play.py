@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from io import TextIOWrapper
@@ -34,6 +34,7 @@ from audiosvc.codec.ogg import MalformedPacket
 from audiosvc.codec.opus import Decoder, opuslib
 from audiosvc.codec.pcm import level
 from audiosvc.listen import Listener, Recorder
+from audiosvc.playground import PAGE_PORT, NoPage, Playground, build, find_node
 from audiosvc.remote import Control, Daemon, Refused
 from audiosvc.view import Track, line, printable, result, sentence
 from audiosvc.wire.codec import WireError
@@ -53,6 +54,9 @@ LIVE_INTERVAL, PLAIN_INTERVAL = 0.2, 2.0
 BUILT_IN = 2
 """Built-in pieces played where nothing is asked for."""
 
+NODE = Path("node")
+"""Where the gateway is, seen from the folder of a checkout; the page is served from there only."""
+
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -69,6 +73,9 @@ class Options:
     seconds: float | None
     recordings: Path | None
     plain: bool
+    page: bool
+    """Serve the playground instead of playing here."""
+    port: int
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -80,6 +87,10 @@ def parse(arguments: Sequence[str]) -> Options:
     )
     parser.add_argument("--record", type=Path, default=Path("recordings"), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--no-record", action="store_true", help="keep nothing")
+    parser.add_argument(
+        "--no-page", action="store_true", help="play here, in the terminal, instead of serving the page"
+    )
+    parser.add_argument("--port", type=int, default=PAGE_PORT, help="of the page; default: %(default)s")
     parser.add_argument("--plain", action="store_true", help="a line now and then, as when the output is no terminal")
     given = parser.parse_args(arguments)
     urls, folders = [], []
@@ -99,6 +110,8 @@ def parse(arguments: Sequence[str]) -> Options:
         seconds=given.seconds,
         recordings=None if given.no_record else given.record,
         plain=given.plain,
+        page=not (given.no_page or given.pieces) and (NODE / "package.json").is_file(),
+        port=given.port,
     )
 
 
@@ -324,6 +337,21 @@ async def _begin(control: Control, reception: Reception, session_id: str) -> Non
         reception.refused(session_id, str(error))
 
 
+def _page(reactor: Any, options: Options, screen: Screen) -> Callable[[], Coroutine[Any, Any, bool]]:
+    """The playground, ready to run; finds Node and builds the gateway before anything is started."""
+
+    def tell(text: str) -> None:
+        screen.write(f"{text}\n")
+
+    playground = Playground(reactor, find_node(), build(NODE, tell), options.port, tell)
+
+    async def run() -> bool:
+        await playground.run(options.seconds)
+        return True
+
+    return run
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0 if anything was heard or the user ended it, 1 if not, 2 for a wrong command line."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
@@ -332,18 +360,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reactor: Any = installed
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    performance = Performance(reactor, options, Screen(sys.stdout, sys.stdout.isatty() and not options.plain))
+    screen = Screen(sys.stdout, sys.stdout.isatty() and not options.plain)
+    try:
+        run = _page(reactor, options, screen) if options.page else Performance(reactor, options, screen).run
+    except NoPage as error:
+        print(error, file=sys.stderr)
+        return 1
     interrupted = False
     status = 1
 
     async def perform() -> None:
         nonlocal status
         try:
-            status = 0 if await performance.run() or interrupted else 1
+            status = 0 if await run() or interrupted else 1
         except Exception as error:
             if interrupted:
                 status = 0
-            elif isinstance(error, PlayFailed):
+            elif isinstance(error, (PlayFailed, NoPage)):
                 print(error, file=sys.stderr)
             else:
                 traceback.print_exc()

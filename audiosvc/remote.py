@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -36,22 +37,27 @@ class Refused(Exception):
     """The daemon's own words for why it would not."""
 
 
-class Daemon(ProcessProtocol):
-    """`twistd -n audiosvc` as a child: its last lines are kept, its end can be awaited."""
+class Program(ProcessProtocol):
+    """A program as a child: its last lines are kept, each is given to `on_line`, its end can be awaited."""
 
     def __init__(self, reactor: Any) -> None:
         self.lines: deque[str] = deque(maxlen=LOG_LINES)
         self.ended = False
+        self.on_line: Callable[[str], None] | None = None
         self._reactor = reactor
         self._rest = b""
         self._gone: Deferred[None] = Deferred()
 
-    def start(self, *options: str) -> None:
-        # By module, not by the script `twistd`, which need not be on the path nor belong to this interpreter.
-        argv = [sys.executable, "-c", RUN_TWISTD, "-n", "--pidfile=", "audiosvc"]
+    def run(self, argv: Sequence[str]) -> None:
         # Nobody could hand our requests a token that the caller's own daemon asks for.
         environment = {name: value for name, value in os.environ.items() if name != "AUDIOSVC_TOKEN_FILE"}
-        self._reactor.spawnProcess(self, sys.executable, [*argv, *options], env=environment)
+        self._reactor.spawnProcess(self, argv[0], argv, env=environment)
+
+    def gone(self) -> Deferred[None]:
+        """Fires when it is reaped."""
+        gone: Deferred[None] = Deferred()
+        self._gone.addCallback(lambda _: gone.callback(None))
+        return gone
 
     async def stop(self) -> None:
         """Asks it to end, makes it end after `TERM_MOST` seconds; returns when it is reaped."""
@@ -67,7 +73,10 @@ class Daemon(ProcessProtocol):
     def outReceived(self, data: bytes) -> None:
         *lines, rest = (self._rest + data).split(b"\n")
         self._rest = rest[-LOG_LINE_MOST:]
-        self.lines.extend(text[-LOG_LINE_MOST:].decode(errors="replace") for text in lines if text)
+        for text in filter(None, lines):
+            self.lines.append(text[-LOG_LINE_MOST:].decode(errors="replace"))
+            if self.on_line is not None:
+                self.on_line(self.lines[-1])
 
     errReceived = outReceived
 
@@ -75,6 +84,14 @@ class Daemon(ProcessProtocol):
         self.outReceived(b"\n")
         self.ended = True
         self._gone.callback(None)
+
+
+class Daemon(Program):
+    """`twistd -n audiosvc` as a child."""
+
+    def start(self, *options: str) -> None:
+        # By module, not by the script `twistd`, which need not be on the path nor belong to this interpreter.
+        self.run([sys.executable, "-c", RUN_TWISTD, "-n", "--pidfile=", "audiosvc", *options])
 
 
 @implementer(IAgentEndpointFactory)

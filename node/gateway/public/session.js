@@ -78,7 +78,7 @@ export class Session extends EventTarget {
   onlink() {
     const { status } = this.link;
     if (status === "waiting" && this.state.joined) {
-      this.state = { ...noted(this.state, Date.now(), "connection lost", false, true), joined: false, heard: false };
+      this.state = { ...noted(this.state, Date.now(), "connection lost", false, true), joined: false };
     } else if (status === "open" && this.state.log.length > 0) {
       this.state = noted(this.state, Date.now(), "connected");
     }
@@ -126,7 +126,7 @@ export class Session extends EventTarget {
     const { track, status } = this.state;
     const { duration } = track ?? {};
     if (status === "idle" && this.mood !== "playing") return this.resumeAt;
-    const position = this.heardPosition ?? this.state.position;
+    const position = this.heardPosition ?? this.toldPosition;
     return duration === undefined ? position : Math.min(position, duration);
   }
 
@@ -134,6 +134,12 @@ export class Session extends EventTarget {
     if (this.voice === undefined || !this.state.heard) return undefined;
     const base = this.marks.get(this.voice.report.mark);
     return base === undefined ? undefined : base + this.voice.sinceMark / this.voice.context.sampleRate;
+  }
+
+  /** By the gateway's last word, for who does not hear. */
+  get toldPosition() {
+    const { position, status, told } = this.state;
+    return status === "playing" ? position + (Date.now() - told) / 1000 : position;
   }
 
   /** Milliseconds of sound on this side of the gateway: in the decoder and queued behind it. */

@@ -10,6 +10,7 @@
  * @property {Status} status
  * @property {Track | undefined} track what plays, or what played last
  * @property {number} position seconds, as of the gateway's last word
+ * @property {number} told when that was, in ms
  * @property {"" | "finished" | "stopped"} over why nothing plays, where something did
  * @property {string} error why the last track or action failed
  * @property {Track[]} queue
@@ -34,6 +35,7 @@ export function initial() {
     status: "idle",
     track: undefined,
     position: 0,
+    told: 0,
     over: "",
     error: "",
     queue: [],
@@ -64,6 +66,7 @@ export function reduce(state, message, now) {
         status,
         track,
         position: numberOf(message.position) ?? state.position,
+        told: now,
         over: status === "idle" ? state.over : /** @type {const} */ (""),
       };
       if (state.joined && state.heard && !changed.heard) return noted(changed, now, "heard in another tab now");

@@ -5,7 +5,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse, S
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import { fileURLToPath } from "node:url";
-import { ControlClient, SocketClient } from "@audiosvc/client";
+import { type AudioServiceError, ControlClient, type Disconnection, SocketClient } from "@audiosvc/client";
 import { WebSocketServer } from "ws";
 import { Guard, type Refusal } from "./guard.ts";
 import { FRAME_MOST } from "./protocol.ts";
@@ -118,8 +118,15 @@ export class Gateway {
       control.close();
       throw error;
     }
-    // It goes on trying until it is closed, which is what this rejects with.
-    client.connect({ retry: true }).catch(() => undefined);
+    const waiting = ({ error }: Disconnection): void => log(`waiting for the daemon: ${error.message}`);
+    client.once("disconnect", waiting);
+    client.once("connect", () => client.off("disconnect", waiting));
+    client.connect({ retry: true }).catch(({ code, message }: AudioServiceError) => {
+      // It goes on trying until it is closed, or meets a daemon of another protocol.
+      if (code !== "closed") {
+        log(`gave the daemon up: ${message}`);
+      }
+    });
     return new Gateway(server, handler, client, control);
   }
 

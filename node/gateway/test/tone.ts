@@ -2,13 +2,17 @@
 
 const RATE = 48_000;
 const BLOCK = 960;
+/** An amplitude below which there is no tone to speak of, and its phase is chance. */
+const SILENT = 0.05;
+/** Turns that a codec's own inaccuracy may make. 20 ms that are missing of a tone of 440 Hz make 0.2. */
+const STEADY = 0.02;
 
 /** A pure tone as it was found. */
 export interface FoundTone {
   /** dBFS of its peak, over all blocks. */
   dbfs: number;
-  /** The largest step of its phase between two blocks of 20 ms, in turns: 0 if every sample is there once. */
-  phaseStep: number;
+  /** Where its phase is not what it was 20 ms before: none if every sample is there once and no silence lies between. */
+  breaks: number;
   /** dB of all that is not the tone, below the tone. */
   purity: number;
 }
@@ -16,37 +20,42 @@ export interface FoundTone {
 /** Looks for a tone of `hz` in `samples` at 48 kHz. */
 export function findTone(samples: Float32Array, hz: number): FoundTone {
   let before: number | undefined;
-  let phaseStep = 0;
+  let breaks = 0;
   let tone = 0;
-  let all = 0;
+  let rest = 0;
   const blocks = Math.floor(samples.length / BLOCK);
   for (let block = 0; block < blocks; block += 1) {
-    let [real, imaginary, weights, power, weightedSquares] = [0, 0, 0, 0, 0];
+    let [real, imaginary, weights] = [0, 0, 0];
     for (let i = 0; i < BLOCK; i += 1) {
       const at = block * BLOCK + i;
-      const weight = 0.5 - 0.5 * Math.cos((2 * Math.PI * (i + 0.5)) / BLOCK);
-      const sample = samples[at] ?? 0;
-      const angle = (2 * Math.PI * ((hz * at) % RATE)) / RATE;
-      real += weight * sample * Math.cos(angle);
-      imaginary -= weight * sample * Math.sin(angle);
-      weights += weight;
-      weightedSquares += weight * weight;
-      power += weight * weight * sample * sample;
+      const weight = (0.5 - 0.5 * Math.cos((2 * Math.PI * (i + 0.5)) / BLOCK)) * (samples[at] ?? 0);
+      real += weight * Math.cos(angle(hz, at));
+      imaginary -= weight * Math.sin(angle(hz, at));
+      weights += 0.5;
     }
-    const amplitude = (2 * Math.hypot(real, imaginary)) / weights;
-    const phase = Math.atan2(imaginary, real) / (2 * Math.PI);
-    if (before !== undefined) {
-      const step = Math.abs(phase - before);
-      phaseStep = Math.max(phaseStep, Math.min(step, 1 - step));
+    const amplitude = Math.hypot(real, imaginary) / (weights / 2);
+    const turn = Math.atan2(imaginary, real);
+    const phase = turn / (2 * Math.PI);
+    if (amplitude < SILENT) {
+      continue;
     }
+    const step = Math.abs(phase - (before ?? phase));
+    breaks += Number(Math.min(step, 1 - step) > STEADY);
     before = phase;
-    tone += amplitude ** 2 / 2;
-    all += power / weightedSquares;
+    for (let at = block * BLOCK; at < (block + 1) * BLOCK; at += 1) {
+      const wanted = amplitude * Math.cos(angle(hz, at) + turn);
+      tone += wanted ** 2;
+      rest += ((samples[at] ?? 0) - wanted) ** 2;
+    }
   }
-  const rest = Math.max(all - tone, 1e-12);
   return {
-    dbfs: 10 * Math.log10((2 * tone) / blocks),
-    phaseStep,
+    dbfs: 10 * Math.log10((2 * tone) / (blocks * BLOCK)),
+    breaks,
     purity: 10 * Math.log10(tone / rest),
   };
+}
+
+/** The tone's angle at that sample, kept small so that it stays exact. */
+function angle(hz: number, at: number): number {
+  return (2 * Math.PI * ((hz * at) % RATE)) / RATE;
 }

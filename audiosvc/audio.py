@@ -24,11 +24,6 @@ OPUS_PACKET_MOST = 1500
 """Bytes set aside for one Opus packet: RFC 6716 allows 1,275 for a single frame."""
 
 
-def frames_in(seconds: float) -> int:
-    """Whole frames that start within `seconds`, rounded to the nearest."""
-    return round(seconds * FRAMES_PER_SECOND)
-
-
 def seconds_of(frames: int) -> float:
     """Seconds that `frames` last."""
     return frames / FRAMES_PER_SECOND

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from audiosvc.audio import FRAME_SECONDS
 from audiosvc.codec.opus import Encoder
+from audiosvc.codec.pcm import pad
 from audiosvc.ffmpeg.command import child_environment, decode_argv
 from bench.pieces import Piece
 
@@ -45,7 +46,7 @@ def floor(ffmpeg: str, piece: Piece, excerpt: Excerpt, bitrate: int, complexity:
     pcm = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment()).stdout
     encoder = Encoder(bitrate, complexity)
     began = time.process_time()
-    encoder.encode(pcm)
+    encoder.encode(pad(pcm))
     return Cost(decode / excerpt.seconds, (time.process_time() - began) / excerpt.seconds)
 
 

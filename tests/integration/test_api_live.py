@@ -218,7 +218,7 @@ async def test_what_there_is_to_play_is_told_as_the_docs_say(start: Start) -> No
     assert (vitals.status, vitals.plays) == ("ok", 3)
     assert set(vitals.sessions) <= set(get_args(Status))
     assert await daemon.get("/openapi.json") == document()
-    metrics = await treq.get(f"http://127.0.0.1:{daemon.port}/metrics")
+    metrics = await treq.get(f"http://127.0.0.1:{daemon.port}/metrics", persistent=False)
     assert metrics.headers.getRawHeaders("content-type")[0].startswith("text/plain")
     text = await metrics.text()
     assert "\naudiosvc_plays_total 3.0\n" in text
@@ -239,7 +239,7 @@ async def test_the_docs_examples_are_what_the_daemon_answers(start: Start) -> No
     for parameter, more, path, answer in shown:
         name, _, value = parameter.partition("=")
         url = f"http://127.0.0.1:{daemon.port}{path}?{more}"
-        assert await (await treq.get(url, params={name: value})).json() == msgspec.json.decode(answer)
+        assert await (await treq.get(url, params={name: value}, persistent=False)).json() == msgspec.json.decode(answer)
 
 
 # --- who may call ------------------------------------------------------------------------------------------------
@@ -267,6 +267,6 @@ async def call(daemon: Daemon, endpoint: Endpoint, headers: dict[str, str]) -> i
     body: Any = {"data": ask.body} if ask.body else {}
     typed = {"Content-Type": "application/json"} if ask.body else {}
     url = f"http://127.0.0.1:{daemon.port}{ask.target}"
-    response = await treq.request(ask.method, url, headers={**typed, **headers}, **body)
+    response = await treq.request(ask.method, url, headers={**typed, **headers}, persistent=False, **body)
     await response.content()
     return int(response.code)

@@ -70,9 +70,11 @@ async def test_the_volume_changes_in_the_middle_without_a_gap_or_a_click(start: 
     levels = [rms(frame) / (PEAK / math.sqrt(2)) for frame in frames]
     late = []
     for volume, packet in changes.items():
-        reached = next(i for i in range(packet, 400) if abs(levels[i] - volume) < 0.03)
+        reached = next(i for i in range(packet, 400) if levels[i] == pytest.approx(volume, rel=0.05, abs=0.02))
         late.append((reached - packet) * 20)
-        assert all(abs(level - volume) < 0.03 for level in levels[reached + 2 : packet + 74]), volume
+        assert levels[reached + 2 : packet + 74] == pytest.approx(
+            [volume] * (72 - reached + packet), rel=0.05, abs=0.02
+        )
     step = largest_step(samples)
     gap = client.largest_gap("v")
     print(

@@ -10,7 +10,7 @@ import { Jukebox } from "./jukebox.ts";
 const CLOSE_MS = 4_000;
 
 function log(message: string): void {
-  console.log(message);
+  console.log(new Date().toISOString(), message);
 }
 
 function configure(): { config: Config; token: string | undefined } {

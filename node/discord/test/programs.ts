@@ -17,6 +17,7 @@ export class Program {
   readonly child: ChildProcess;
   readonly lines: string[] = [];
   readonly #exited: Promise<unknown>;
+  readonly #failed: Promise<never>;
 
   constructor(command: string, args: string[], env: Record<string, string> = {}) {
     this.child = spawn(command, args, {
@@ -25,7 +26,8 @@ export class Program {
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#exited = once(this.child, "exit");
-    this.#exited.catch(() => {});
+    this.#failed = this.#exited.then(() => Promise.reject(new Error("it ended")));
+    this.#failed.catch(() => {});
     for (const stream of [this.child.stdout, this.child.stderr]) {
       if (stream === null) continue;
       createInterface({ input: stream }).on("line", (line) => {
@@ -36,16 +38,18 @@ export class Program {
     }
   }
 
-  /** The first line that matches, of those still to come or already there. */
+  /** The first line that matches, of those that are there or still to come. */
   async wrote(pattern: RegExp): Promise<RegExpExecArray> {
+    const found = () => this.lines.map((line) => pattern.exec(line)).find((match) => match !== null);
     const signal = AbortSignal.timeout(START_MS);
-    for (let line = this.lines.find((known) => pattern.test(known)); ; ) {
-      const match = pattern.exec(line ?? "");
-      if (match !== null) return match;
-      [line] = await Promise.race([
-        once(this.child, "line", { signal }) as Promise<[string]>,
-        this.#exited.then(() => Promise.reject(new Error(`it ended:\n${this.lines.join("\n")}`))),
-      ]);
+    try {
+      for (;;) {
+        const match = found();
+        if (match) return match;
+        await Promise.race([once(this.child, "line", { signal }), this.#failed]);
+      }
+    } catch (error) {
+      throw new Error(`it did not write ${pattern}, but:\n${this.lines.join("\n")}`, { cause: error });
     }
   }
 

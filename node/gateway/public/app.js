@@ -40,6 +40,11 @@ if (sound !== undefined) {
     document.addEventListener(kind, () => void enable(), { capture: true });
 }
 
+// A button that was pressed by hand lets go of the focus: the space key is "play or pause" again, not that button once more.
+document.addEventListener("click", ({ detail, target }) => {
+  if (detail > 0 && target instanceof Element) target.closest("button")?.blur();
+});
+
 link.open(new URL("ws", location.href.replace(/^http/, "ws")), query.get("decoder") ?? undefined);
 for (const session of sessions) {
   session.open().catch((/** @type {unknown} */ error) => session.note(`no sound: ${error}`, true));

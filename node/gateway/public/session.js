@@ -41,7 +41,7 @@ export class Session extends EventTarget {
     });
     link.addEventListener("unsent", (event) => {
       const { message } = /** @type {CustomEvent} */ (event).detail;
-      if (message.session === name) this.note(`not connected: ${message.action} was not sent`, true);
+      if (message.session === name) this.onmessage(unsent(message));
     });
     link.addEventListener("link", () => this.onlink());
   }
@@ -178,13 +178,13 @@ export class Session extends EventTarget {
 
   /** @param {Record<string, unknown>} message */
   send(message) {
+    this.state = { ...this.state, error: "" };
     this.link.send({ ...message, session: this.name });
   }
 
   /** @param {string} url */
   play(url) {
     this.hear();
-    this.state = { ...this.state, error: "" };
     this.send({ action: "play", url });
   }
 
@@ -280,6 +280,11 @@ export class Session extends EventTarget {
     write(`audiosvc.muted.${this.name}`, this.muted ? 1 : 0);
     this.changed();
   }
+}
+
+/** @param {Record<string, unknown>} message @returns {import("./state.js").GatewayMessage} the refusal that the gateway could not send */
+function unsent({ action, session }) {
+  return { type: "error", session, action, code: "not_connected", message: "the gateway is not connected" };
 }
 
 /** @param {string} key @param {number} otherwise @returns {number} */

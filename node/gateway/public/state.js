@@ -138,21 +138,26 @@ export function noted(state, now, line, titled = false, grave = false) {
 function failed(state, message, now) {
   const action = text(message.action);
   const reason = text(message.message) || text(message.code) || "unknown";
-  const error = action === "" ? reason : `${ACTIONS[action] ?? action} was refused: ${reason}`;
+  const error = action === "" ? `${reason}.` : `${ACTIONS[action] ?? action} was refused: ${reason}.`;
   return noted({ ...state, error, searching: action === "search" ? false : state.searching }, now, error, false, true);
 }
 
 /** @type {Record<string, string | undefined>} */
 const ACTIONS = {
-  play: "playing",
-  stop: "stopping",
-  pause: "pausing",
-  resume: "resuming",
-  resumeFrom: "resuming",
-  seek: "seeking",
-  search: "the search",
-  addToQueue: "adding to the queue",
-  join: "joining",
+  play: "Playing",
+  stop: "Stopping",
+  pause: "Pausing",
+  resume: "Going on",
+  resumeFrom: "Going on",
+  seek: "Seeking",
+  skip: "Skipping",
+  previous: "Going back",
+  search: "The search",
+  join: "Joining",
+  addToQueue: "Adding to the queue",
+  playFromQueue: "Playing",
+  moveInQueue: "Moving",
+  removeFromQueue: "Removing",
 };
 
 /** @param {SessionState} state @param {string} query @param {Track[]} tracks */

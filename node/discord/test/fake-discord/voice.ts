@@ -17,19 +17,22 @@ import { type WebSocket, WebSocketServer } from "ws";
 import type { Certificate } from "./certificate.ts";
 
 const HEARTBEAT_MS = 5_000;
+const WAIT_MS = 15_000;
 const RTP_HEADER = 12;
 const DISCOVERY_REQUEST = 1;
 const DISCOVERY_ANSWER = 2;
+
+/** What a bot sends when it has nothing to send. */
+const SILENCE = "f8fffe";
 
 /** One packet as it was heard. */
 export interface Rtp {
   sequence: number;
   timestamp: number;
-  payload: Buffer;
 }
 
 /** What came of one bot in one guild since it identified itself. */
-interface Line {
+export interface Line {
   guildId: string;
   sessionId: string;
   ssrc: number;
@@ -37,6 +40,8 @@ interface Line {
   mode: VoiceEncryptionMode;
   socket: WebSocket;
   packets: Rtp[];
+  /** The packets' payloads in hex, but for silence. */
+  sounds: string[];
   resumes: number;
   speaking: boolean;
 }
@@ -72,24 +77,26 @@ export class FakeVoice extends EventEmitter<{ packet: [string]; resumed: [string
     return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  /** What the guild has heard since the bot joined last. */
-  line(guildId: string): Line {
-    const line = this.#lines.findLast((other) => other.guildId === guildId);
-    if (line === undefined) throw new Error(`nobody spoke in ${guildId}`);
-    return line;
+  /** What the guild has heard since the bot joined it last; undefined before that. */
+  line(guildId: string): Line | undefined {
+    return this.#lines.findLast((line) => line.guildId === guildId);
   }
 
-  /** Resolves as soon as `reached` is true of what the guild has heard; it is asked at each packet. */
-  async until(guildId: string, reached: (packets: readonly Rtp[]) => boolean): Promise<void> {
-    const now = () => this.#lines.some((line) => line.guildId === guildId) && reached(this.line(guildId).packets);
-    while (!now()) await once(this, "packet", { signal: AbortSignal.timeout(15_000) });
+  /** Resolves as soon as `reached` is true of the guild's line; it is asked at each packet. */
+  async until(guildId: string, reached: (line: Line) => boolean): Promise<void> {
+    const signal = AbortSignal.timeout(WAIT_MS);
+    for (;;) {
+      const line = this.line(guildId);
+      if (line !== undefined && reached(line)) return;
+      await once(this, "packet", { signal });
+    }
   }
 
   /** Cuts the guild's WebSocket, or closes it with a code. */
   drop(guildId: string, code?: number): void {
-    const { socket } = this.line(guildId);
-    if (code === undefined) socket.terminate();
-    else socket.close(code);
+    const socket = this.line(guildId)?.socket;
+    if (code === undefined) socket?.terminate();
+    else socket?.close(code);
   }
 
   async close(): Promise<void> {
@@ -130,7 +137,7 @@ export class FakeVoice extends EventEmitter<{ packet: [string]; resumed: [string
   #identify(socket: WebSocket, guildId: string, sessionId: string): VoiceReadyData {
     const mode = this.modes.get(guildId) ?? VoiceEncryptionMode.AeadAes256GcmRtpSize;
     const ssrc = 1000 + this.#lines.length;
-    const state = { packets: [], resumes: 0, speaking: false };
+    const state = { packets: [], sounds: [], resumes: 0, speaking: false };
     this.#lines.push({ guildId, sessionId, ssrc, key: randomBytes(32), mode, socket, ...state });
     const { port } = this.#udp.address();
     return { ssrc, ip: "127.0.0.1", port, modes: [mode] };
@@ -145,8 +152,9 @@ export class FakeVoice extends EventEmitter<{ packet: [string]; resumed: [string
   #hear(message: Buffer): void {
     const line = this.#lines.find(({ ssrc }) => ssrc === message.readUInt32BE(8));
     if (line === undefined) throw new Error("a packet of nobody");
-    const packet = { sequence: message.readUInt16BE(2), timestamp: message.readUInt32BE(4) };
-    line.packets.push({ ...packet, payload: decrypt(line, message) });
+    line.packets.push({ sequence: message.readUInt16BE(2), timestamp: message.readUInt32BE(4) });
+    const payload = decrypt(line, message).toString("hex");
+    if (payload !== SILENCE) line.sounds.push(payload);
     this.emit("packet", line.guildId);
   }
 }

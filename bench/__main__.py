@@ -34,7 +34,7 @@ from bench.pieces import ENCODERS, OWN, Piece, prepare
 FLOOR_READINGS = 3
 """Readings of each piece's floor before the first run, and again after every run."""
 
-CHECK_RATIO = 1.6
+CHECK_RATIO = 2.0
 """What `--check` accepts if it is given no number: enough to be exceeded by a fault and not by a noisy neighbour."""
 
 CHECK_SESSIONS = 10

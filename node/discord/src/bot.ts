@@ -10,7 +10,7 @@ import { Jukebox } from "./jukebox.ts";
 const CLOSE_MS = 4_000;
 
 function log(message: string): void {
-  console.log(new Date().toISOString(), message);
+  console.log(message);
 }
 
 function configure(): { config: Config; token: string | undefined } {
@@ -28,10 +28,15 @@ async function main(): Promise<void> {
   const client = new SocketClient({ path: config.socket, clientName: "audiosvc-discord/0.1" });
   const control = new ControlClient({ url: config.api, ...(token !== undefined && { token }) });
   const jukebox = new Jukebox(config, { client, control }, log);
-  client.on("disconnect", ({ error, retryIn }) => {
-    log(`no connection to the daemon: ${error.message}${retryIn === undefined ? "" : "; trying again"}`);
+  let connected = true;
+  client.on("disconnect", ({ error }) => {
+    if (connected) log(`no connection to the daemon: ${error.message}`);
+    connected = false;
   });
-  client.on("connect", ({ server }) => log(`connected to the daemon, ${server}`));
+  client.on("connect", ({ server }) => {
+    connected = true;
+    log(`connected to the daemon, ${server}`);
+  });
 
   let closing = false;
   const close = async (signal: string) => {

@@ -89,7 +89,7 @@ export class Guild {
     this.#output.notify(event);
     const reached = this.#output.reached(event.track_id);
     if (event.type === "detached") this.#log("another client of the daemon took the session");
-    this.#happened({ on: "daemon", event, reached });
+    void this.#happened({ on: "daemon", event, reached });
   }
 
   /** A packet of the session came. */
@@ -99,7 +99,7 @@ export class Guild {
 
   /** The connection to the daemon is there again. */
   connected(): void {
-    this.#happened({ on: "connected" });
+    void this.#happened({ on: "connected" });
   }
 
   /** Somebody came, went or moved. */
@@ -109,9 +109,7 @@ export class Guild {
 
   /** Stops and leaves the channel; resolves when the daemon knows. */
   async leave(): Promise<void> {
-    await this.#enqueue(async () => {
-      await this.#step({ on: "leave" });
-    });
+    await this.#happened({ on: "leave" });
   }
 
   // --- one thing after the other ---------------------------------------------------------------------------------------
@@ -125,12 +123,15 @@ export class Guild {
     return (said.failures.length > 0 ? said.failures : said.replies).join("\n");
   }
 
-  #happened(event: RoomEvent): void {
-    const work = this.#enqueue(async () => {
-      const { failures } = await this.#step(event);
-      if (failures.length > 0) this.#services.announce(this.id, failures.join("\n"));
-    });
-    work.catch((error: unknown) => this.#log(`failed at ${event.on}: ${error}`));
+  async #happened(event: RoomEvent): Promise<void> {
+    try {
+      await this.#enqueue(async () => {
+        const { failures } = await this.#step(event);
+        if (failures.length > 0) this.#services.announce(this.id, failures.join("\n"));
+      });
+    } catch (error) {
+      this.#log(`failed at ${event.on}: ${error instanceof Error ? error.stack : error}`);
+    }
   }
 
   async #enqueue(work: () => Promise<void>): Promise<void> {
@@ -236,7 +237,7 @@ export class Guild {
       lost: () => {
         if (this.#voice !== voice) return;
         this.#services.announce(this.id, texts.VOICE_LOST);
-        this.#happened({ on: "leave" });
+        void this.leave().then(() => this.#log("is out, for it lost the channel"));
       },
       log: (message) => this.#log(message),
     });
@@ -254,7 +255,7 @@ export class Guild {
     const timer = setTimeout(
       () => {
         this.#log(`leaves, being ${why}`);
-        this.#happened({ on: "leave" });
+        void this.#happened({ on: "leave" });
       },
       why === "alone" ? aloneMs : idleMs,
     );

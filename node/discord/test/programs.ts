@@ -79,11 +79,12 @@ export interface Daemon {
 /** Starts a daemon in `folder`, with the Python of `AUDIOSVC_PYTHON`, else `python3`. */
 export async function startDaemon(folder: string): Promise<Daemon> {
   const socket = join(folder, "audio.sock");
-  const args = ["-n", "--pidfile=", "audiosvc", "--api", "tcp:0:interface=127.0.0.1", "--socket", socket];
+  const api = `unix:${join(folder, "api.sock")}`;
+  const args = ["-n", "--pidfile=", "audiosvc", "--api", api, "--socket", socket];
   const program = new Program(process.env.AUDIOSVC_PYTHON ?? "python3", ["-c", TWISTD, ...args]);
-  const [, port] = await program.wrote(/listening on IPv4Address\(.*port=(\d+)\)/);
-  await program.wrote(/listening on UNIXAddress/);
-  return { program, api: `http://127.0.0.1:${port}`, socket };
+  await program.wrote(/listening on UNIXAddress\(.*audio\.sock/);
+  await program.wrote(/listening on UNIXAddress\(.*api\.sock/);
+  return { program, api, socket };
 }
 
 /** Starts the bot; resolves when it has told Discord its commands. */

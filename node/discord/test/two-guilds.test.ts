@@ -10,7 +10,7 @@ import { ControlClient, SocketClient } from "@audiosvc/client";
 import { PermissionFlagsBits } from "discord-api-types/v10";
 import { VoiceEncryptionMode } from "discord-api-types/voice/v8";
 import { makeCertificate } from "./fake-discord/certificate.ts";
-import { FakeGateway } from "./fake-discord/gateway.ts";
+import { BOT_ID, FakeGateway } from "./fake-discord/gateway.ts";
 import { FakeVoice, type Rtp } from "./fake-discord/voice.ts";
 import { type Daemon, type Program, startBot, startDaemon } from "./programs.ts";
 
@@ -18,8 +18,9 @@ const A = { id: "111", voiceChannels: ["1111", "1112"], members: ["11", "12"], p
 const B = { id: "222", voiceChannels: ["2221"], members: ["21"], permissions: 0n };
 const NEEDED = PermissionFlagsBits.ViewChannel | PermissionFlagsBits.Connect | PermissionFlagsBits.Speak;
 
-const TONE_A = "demo:tone?hz=440&seconds=60";
-const TONE_B = "demo:tone?hz=1000&seconds=60";
+// No two packets of these are alike, so what is identical is in order too.
+const TONE_A = "demo:tone?hz=440.37&seconds=60";
+const TONE_B = "demo:tone?hz=1000.73&seconds=60";
 const FRAME = 960;
 
 const folder = mkdtempSync(join(tmpdir(), "audiosvc-discord-"));
@@ -56,7 +57,6 @@ before(async () => {
 
 after(async () => {
   await bot?.end();
-  console.log(bot.lines.join("\n"));
   await discord?.close();
   await voice?.close();
   control?.close();
@@ -87,7 +87,12 @@ const heard = (guildId: string): string[] => voice.line(guildId)?.sounds ?? [];
 async function hears(guildId: string, more: number): Promise<void> {
   const now = voice.line(guildId);
   const start = heard(guildId).length;
-  await voice.until(guildId, (line) => line.sounds.length >= more + (line === now ? start : 0));
+  try {
+    await voice.until(guildId, (line) => line.sounds.length >= more + (line === now ? start : 0));
+  } catch (cause) {
+    const said = [bot, daemon.program].map(({ lines }) => lines.slice(-30).join("\n")).join("\n\n");
+    throw new Error(`guild ${guildId} heard ${heard(guildId).length - start} packets, not ${more}\n${said}`, { cause });
+  }
 }
 
 /** All that the guild has heard since it was joined is the beginning of that piece, in order and whole. */
@@ -121,7 +126,7 @@ test("two guilds play at once, and each hears its own piece", async () => {
   const answers = await Promise.all([play(A.id, "11", TONE_A), play(B.id, "21", TONE_B)]);
   assert.deepEqual(
     answers.map(({ content }) => content),
-    ["Playing **Tone of 440 Hz** (1:00).", "Playing **Tone of 1000 Hz** (1:00)."],
+    ["Playing **Tone of 440.37 Hz** (1:00).", "Playing **Tone of 1000.73 Hz** (1:00)."],
   );
   await Promise.all([hears(A.id, 150), hears(B.id, 150)]);
   await assertHeardOnly(A.id, TONE_A);
@@ -142,7 +147,9 @@ test("only those who listen steer it", async () => {
 });
 
 test("a pause stands still at once, and goes on where it was", async () => {
+  const quiet = once(voice, "quiet", { signal: AbortSignal.timeout(10_000) });
   assert.match((await discord.use(A.id, "11", "pause")).content, /^Paused/);
+  assert.deepEqual(await quiet, [A.id]);
   const [still, sent] = [heard(A.id).length, (await control.status(A.id)).packets_sent];
   await hears(B.id, 50);
   assert.equal(heard(A.id).length, still);
@@ -197,15 +204,15 @@ test("stopping in one guild leaves the other untouched", async () => {
 });
 
 test("the queue goes on by itself, skips, tells what fails, and the bot leaves when nothing plays", async () => {
-  const [short, shorter] = ["demo:tone?hz=300&seconds=1", "demo:tone?hz=500&seconds=0.5"];
+  const [short, shorter] = ["demo:tone?hz=300.11&seconds=1", "demo:tone?hz=500.13&seconds=0.5"];
   const [long, first, second] = [await reference(TONE_B), await reference(short), await reference(shorter)];
   await play(B.id, "21", TONE_B);
-  assert.equal((await play(B.id, "21", short)).content, "Queued **Tone of 300 Hz** (0:01) as number 1.");
+  assert.equal((await play(B.id, "21", short)).content, "Queued **Tone of 300.11 Hz** (0:01) as number 1.");
   await play(B.id, "21", shorter);
   const nothing = await play(B.id, "21", "demo:nothing");
   assert.equal(nothing.content, "That did not work: there is no built-in piece of that name.");
   await hears(B.id, 10);
-  assert.equal((await discord.use(B.id, "21", "skip")).content, "Skipped. Playing **Tone of 300 Hz** (0:01).");
+  assert.equal((await discord.use(B.id, "21", "skip")).content, "Skipped. Playing **Tone of 300.11 Hz** (0:01).");
   const left = once(discord, "voice", { signal: AbortSignal.timeout(15_000) });
   assert.deepEqual(await left, [B.id, null]);
   const all = heard(B.id);
@@ -214,16 +221,55 @@ test("the queue goes on by itself, skips, tells what fails, and the bot leaves w
   await assertHeardOnly(A.id, TONE_A);
 });
 
+test("a voice session that Discord has forgotten is made anew, where it was; thrown out, the bot stays out", async () => {
+  await play(B.id, "21", TONE_B);
+  await hears(B.id, 30);
+  const before = heard(B.id);
+  voice.drop(B.id, 4006);
+  await hears(B.id, 30);
+  const [whole, after] = [await reference(TONE_B), heard(B.id)];
+  const lost = [0, 1].find((packets) => whole[before.length + packets] === after[0]);
+  assert.notEqual(lost, undefined, "at most the packet that was on its way is lost");
+  const from = before.length + (lost ?? 0);
+  assert.deepEqual(
+    [...before, ...after],
+    [...whole.slice(0, before.length), ...whole.slice(from, from + after.length)],
+  );
+
+  discord.move(B.id, BOT_ID, null);
+  voice.drop(B.id, 4014);
+  await bot.wrote(/guild 222: voice is disconnected/);
+  await bot.wrote(/guild 222: is out, for it lost the channel/);
+  await assert.rejects(control.status(B.id), { code: "not_found" });
+  await assertHeardOnly(A.id, TONE_A);
+});
+
+test("when the daemon is restarted, the track goes on where it was", async () => {
+  assert.equal(await daemon.program.end(), 0);
+  daemon = await startDaemon(folder);
+  await hears(A.id, 30);
+  const { position, packets_sent, url } = await control.status(A.id);
+  assert.equal(url, TONE_A);
+  assert.ok(position - packets_sent * 0.02 > 5, `it began again at ${position - packets_sent * 0.02} s`);
+});
+
 test("it leaves when it is alone", async () => {
   const left = once(discord, "voice", { signal: AbortSignal.timeout(10_000) });
   discord.move(A.id, "11", null);
   assert.deepEqual(await left, [A.id, null]);
-  await assertHeardOnly(A.id, TONE_A);
+});
+
+test("of a stop and a play at once, the later one counts", async () => {
+  await play(B.id, "21", TONE_A);
+  const [stopped, played] = await Promise.all([discord.use(B.id, "21", "stop"), play(B.id, "21", TONE_B)]);
+  assert.match(stopped.content, /^Stopped/);
+  assert.match(played.content, /^Playing/);
+  await hears(B.id, 10);
+  await assertHeardOnly(B.id, TONE_B);
 });
 
 test("SIGTERM ends it, with every session stopped", async () => {
-  await play(B.id, "21", TONE_B);
-  await hears(B.id, 10);
+  assert.equal((await control.sessions()).count, 1);
   assert.equal(await bot.end(), 0);
   assert.equal((await control.sessions()).count, 0);
 });

@@ -153,8 +153,8 @@ function Help({ dialog }) {
       <dt><kbd>/</kbd></dt><dd>find something to play</dd>
       <dt><kbd>1</kbd> … <kbd>8</kbd></dt><dd>choose a card</dd>
     </dl>
-    <p class="help-words">Each session plays by itself: add <code>?session=name</code> to the address for a tab with one of its own. In the console,
-    <code>audiosvc.stats("${names[0]}")</code> tells what is heard.</p>
+    <p class="help-words">Each session plays by itself: add <code>?session=name</code> to the address for a tab with one of its own.</p>
+    <p class="help-words">In the console, <code>audiosvc.stats("${names[0]}")</code> tells what is heard.</p>
     <form method="dialog"><button class="plain strong">Close</button></form>
   </dialog>`;
 }

@@ -194,9 +194,9 @@ function Transport({ session }) {
         onClick=${() => session.previous()}><${Icon} name="previous" /></button>
       <button class="main" aria-label=${going ? "Pause" : "Play"} title="Play or pause (space)" disabled=${!session.canToggle}
         onClick=${() => session.toggle()}><${Icon} name=${going ? "pause" : "play"} /></button>
-      <button class="tool" aria-label="Next" title="Next (n)" disabled=${length === 0}
+      <button class="tool" aria-label="Next" title="Next (n)" disabled=${!state.joined || length === 0}
         onClick=${() => session.next()}><${Icon} name="next" /></button>
-      <button class="tool" aria-label="Stop" title="Stop (s)" disabled=${state.status === "idle"}
+      <button class="tool" aria-label="Stop" title="Stop (s)" disabled=${!state.joined || state.status === "idle"}
         onClick=${() => session.stop()}><${Icon} name="stop" /></button>
     </div>
     <div class="volume">

@@ -9,7 +9,9 @@ import { html, useState } from "./vendor/htm-preact.js";
 export function Queue({ session }) {
   const [dragged, setDragged] = useState(-1);
   const [over, setOver] = useState(-1);
-  const { queue, index } = session.state;
+  const { queue, index, pieces, results } = session.state;
+  // The gateway learns how long a track is when it plays; until then, a list it was taken from may know.
+  const known = new Map([...pieces, ...results].map((track) => [track.url, track.duration]));
 
   /** @param {number} from @param {number} to */
   function move(from, to) {
@@ -44,7 +46,7 @@ export function Queue({ session }) {
           <button class="track" onClick=${() => session.jump(at)} aria-current=${at === index ? "true" : undefined} title="Play now">
             <span class="track-number">${at === index ? html`<${Icon} name="play" />` : at + 1}</span>
             <span class="track-title">${track.title}</span>
-            <span class="time">${clock(track.duration)}</span>
+            <span class="time">${clock(track.duration ?? known.get(track.url))}</span>
           </button>
           <button class="tool small" aria-label=${`Move ${track.title} up`} title="Up" disabled=${at === 0}
             onClick=${() => move(at, at - 1)}><${Icon} name="up" /></button>

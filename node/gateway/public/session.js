@@ -30,6 +30,8 @@ export class Session extends EventTarget {
     this.wish = undefined;
     /** Where a track that does not play any more would go on. */
     this.resumeAt = 0;
+    /** Whether a connection that was there is gone. */
+    this.lost = false;
     link.addEventListener("message", (event) => this.onmessage(/** @type {CustomEvent} */ (event).detail));
     link.addEventListener("mark", (event) => this.onmark(/** @type {CustomEvent} */ (event).detail));
     link.addEventListener("figures", (event) => {
@@ -76,13 +78,22 @@ export class Session extends EventTarget {
   }
 
   onlink() {
-    const { status } = this.link;
-    if (status === "waiting" && this.state.joined) {
+    const open = this.link.status === "open";
+    if (!open && this.state.joined) {
       this.state = { ...noted(this.state, Date.now(), "connection lost", false, true), joined: false };
-    } else if (status === "open" && this.state.log.length > 0) {
-      this.state = noted(this.state, Date.now(), "connected");
+      this.lost = true;
+    } else if (open && this.lost) {
+      this.state = noted(this.state, Date.now(), "connected again");
+      this.lost = false;
     }
+    this.askForPieces();
     this.changed();
+  }
+
+  /** Once they can be had. */
+  askForPieces() {
+    if (!this.state.joined || this.link.daemon !== "connected" || this.state.pieces.length > 0) return;
+    this.link.send({ action: "search", query: PIECES, session: this.name });
   }
 
   /** @param {import("./state.js").GatewayMessage} message */
@@ -95,12 +106,12 @@ export class Session extends EventTarget {
     const before = this.state.status;
     const at = this.position;
     this.state = reduce(this.state, message, Date.now());
-    if (first && this.state.joined && this.state.pieces.length === 0) this.send({ action: "search", query: PIECES });
+    if (first && this.state.joined) this.askForPieces();
     if (message.type === "ready" || message.type === "seeked" || message.type === "stopped") this.wish = undefined;
     // A user's stop and a track's end begin anew; what was cut off goes on.
     if (message.type === "stopped" || message.type === "finished") this.resumeAt = 0;
     if (message.type === "stopped" && message.reason !== "stop") this.resumeAt = at;
-    if (message.type === "error" && message.action === undefined) this.resumeAt = at;
+    if (message.type === "error" && message.action === undefined) this.resumeAt = before === "resolving" ? 0 : at;
     if (this.state.status !== before || message.type === "error") this.voice?.hold(this.state.status === "paused");
     this.changed();
   }
@@ -125,6 +136,7 @@ export class Session extends EventTarget {
     }
     const { track, status } = this.state;
     const { duration } = track ?? {};
+    if (status === "resolving") return 0;
     if (status === "idle" && this.mood !== "playing") return this.resumeAt;
     const position = this.heardPosition ?? this.toldPosition;
     return duration === undefined ? position : Math.min(position, duration);
@@ -178,7 +190,7 @@ export class Session extends EventTarget {
 
   /** @param {Record<string, unknown>} message */
   send(message) {
-    this.state = { ...this.state, error: "" };
+    if (message.action !== "search") this.state = { ...this.state, error: "" };
     this.link.send({ ...message, session: this.name });
   }
 

@@ -14,7 +14,7 @@ import {
 import { type WebSocket, WebSocketServer } from "ws";
 
 export const APPLICATION_ID = "900";
-const BOT_ID = "901";
+export const BOT_ID = "901";
 const JOINED_AT = "2020-01-01T00:00:00.000000+00:00";
 const ANSWER_MS = 10_000;
 

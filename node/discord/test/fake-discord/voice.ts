@@ -43,10 +43,9 @@ export interface Line {
   /** The packets' payloads in hex, but for silence. */
   sounds: string[];
   resumes: number;
-  speaking: boolean;
 }
 
-export class FakeVoice extends EventEmitter<{ packet: [string]; resumed: [string] }> {
+export class FakeVoice extends EventEmitter<{ packet: [string]; resumed: [string]; quiet: [string] }> {
   readonly #server: Server;
   readonly #udp: Socket = createSocket("udp4");
   readonly #lines: Line[] = [];
@@ -129,7 +128,7 @@ export class FakeVoice extends EventEmitter<{ packet: [string]; resumed: [string
       } else if (message.op === VoiceOpcodes.Heartbeat) {
         say(VoiceOpcodes.HeartbeatAck, { t: message.d.t });
       } else if (message.op === VoiceOpcodes.Speaking) {
-        this.#lineOf(socket).speaking = Number(message.d.speaking) !== 0;
+        if (Number(message.d.speaking) === 0) this.emit("quiet", this.#lineOf(socket).guildId);
       }
     });
   }
@@ -137,7 +136,7 @@ export class FakeVoice extends EventEmitter<{ packet: [string]; resumed: [string
   #identify(socket: WebSocket, guildId: string, sessionId: string): VoiceReadyData {
     const mode = this.modes.get(guildId) ?? VoiceEncryptionMode.AeadAes256GcmRtpSize;
     const ssrc = 1000 + this.#lines.length;
-    const state = { packets: [], sounds: [], resumes: 0, speaking: false };
+    const state = { packets: [], sounds: [], resumes: 0 };
     this.#lines.push({ guildId, sessionId, ssrc, key: randomBytes(32), mode, socket, ...state });
     const { port } = this.#udp.address();
     return { ssrc, ip: "127.0.0.1", port, modes: [mode] };

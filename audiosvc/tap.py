@@ -178,7 +178,7 @@ class AudioService(Service):
         self._api_endpoint = options["api"]
         self._spawner = Spawner(reactor, child_environment(os.environ))
         self._encoders = EncoderPool(reactor, options["encoder-threads"])
-        self._hub = Hub(reactor, options["consumer-timeout"])
+        self._hub = Hub(reactor, options["consumer-timeout"], self._encoders.beat)
         self._delivery = DeliveryFactory(reactor, self._hub)
         resolver = Resolver(options["media-root"], options["ffmpeg"], self._spawner, reactor)
         workshop = Workshop(

@@ -7,7 +7,7 @@ What a connection has given no credit for is paced in real time; for the rest cr
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -25,13 +25,17 @@ NAMES_MOST = 4096
 
 
 class Hub:
-    """Implements `interfaces.IPacketSink`; `consumer_timeout` is in seconds."""
+    """Implements `interfaces.IPacketSink`; `consumer_timeout` is in seconds.
 
-    def __init__(self, reactor: IReactorTime, consumer_timeout: float) -> None:
+    `beat` is called with True at every tick before packets are asked for, with False when the ticks cease.
+    """
+
+    def __init__(self, reactor: IReactorTime, consumer_timeout: float, beat: Callable[[bool], None]) -> None:
         self.pacer = Pacer(reactor, self._tick)
         self.tally = Tally()
         self._reactor = reactor
         self._consumer_timeout = consumer_timeout
+        self._beat = beat
         self._streams: dict[str, Stream] = {}
         self._connections: list[IConnection] = []
         self._unheard: dict[str, IDelayedCall] = {}
@@ -130,6 +134,7 @@ class Hub:
     def stop(self) -> None:
         """Cancel every timer."""
         self.pacer.stop()
+        self._beat(False)
         for call in (*self._unheard.values(), *self._lingering.values()):
             call.cancel()
         self._unheard.clear()
@@ -210,8 +215,9 @@ class Hub:
             owner.credit[stream.session_id] = credit - stream.pull(credit)
         owner.flush()
 
-    def _tick(self, due: int) -> bool:
-        """Send what `due` ticks owe every paced stream, a write a connection. False when nobody is owed anything."""
+    def _tick(self, due: int) -> None:
+        """Send what `due` ticks owe every paced stream, a write a connection; rest when nobody is owed anything."""
+        self._beat(True)
         pacing = False
         for stream in list(self._streams.values()):
             owner = stream.owner
@@ -230,4 +236,6 @@ class Hub:
                 self.tally.underruns += 1
         for connection in self._connections:
             connection.flush()
-        return pacing
+        if not pacing:
+            self.pacer.stop()
+            self._beat(False)

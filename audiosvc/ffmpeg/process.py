@@ -163,7 +163,15 @@ class Spawner:
                 child, argv[0], argv, self._environment, childFDs={0: null, 1: pcm_writing, 2: messages_writing}
             )
             ours.pop_all()
+            _let_run(child)
         self.spawns += 1
         self._children.add(child)
         child.gone.addCallback(lambda _: self._children.discard(child))
         return child
+
+
+def _let_run(child: Child) -> None:
+    """Schedule `child` as a batch job: it works ahead, and need not push aside what paces and encodes to do so."""
+    if child.transport is not None and child.transport.pid is not None:
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(child.transport.pid, os.SCHED_BATCH, os.sched_param(0))

@@ -19,10 +19,14 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from audiosvc.audio import FRAME_SECONDS
 from audiosvc.vitals import EncoderVitals
 
 Work = Callable[[], list[bytes]]
 Done = Callable[["list[bytes] | Failure"], None]
+
+URGENT_SECONDS = 4 * FRAME_SECONDS
+"""A queue this near to running dry is not left waiting for the beat."""
 
 LOAD_SECONDS = 5.0
 """How far back the reported load looks, at least."""
@@ -49,6 +53,7 @@ class EncoderPool:
         self._order = itertools.count()
         self._results: deque[tuple[Done, list[bytes] | Failure]] = deque()
         self._waking = False
+        self._beating = False
         self._threads = [threading.Thread(target=self._run, name=f"encoder-{i}", daemon=True) for i in range(threads)]
         self._busy = [0.0] * threads
         self._frames = 0
@@ -64,6 +69,11 @@ class EncoderPool:
             self._jobs.put((-math.inf, next(self._order), None, None))
         for thread in self._threads:
             thread.join()
+
+    def beat(self, going: bool) -> None:
+        """Hand out the results there are; while the beat is `going`, those that are not urgent wait for the next."""
+        self._beating = going
+        self._deliver()
 
     def submit(self, dry_at: float, work: Work, done: Done) -> None:
         self._jobs.put((dry_at, next(self._order), work, done))
@@ -85,7 +95,7 @@ class EncoderPool:
     def _run(self) -> None:
         me = int(threading.current_thread().name.rpartition("-")[2])
         while True:
-            _, _, work, done = self._jobs.get()
+            dry_at, _, work, done = self._jobs.get()
             if work is None or done is None:
                 return
             began = time.monotonic()
@@ -95,8 +105,10 @@ class EncoderPool:
                 result = Failure()
             self._busy[me] += time.monotonic() - began
             self._results.append((done, result))
-            # One wake-up brings home whatever has been finished by the time it runs.
-            if not self._waking:
+            # A wake-up costs the reactor as much as encoding a frame. One brings home whatever has been finished by
+            # the time it runs; the result is in its place before the beat is looked at, so that none is left behind.
+            urgent = not self._beating or dry_at - time.monotonic() < URGENT_SECONDS
+            if urgent and not self._waking:
                 self._waking = True
                 self._reactor.callFromThread(self._deliver)
 

@@ -18,9 +18,9 @@ CATCH_UP = 25
 
 
 class Pacer:
-    """Calls `tick(due)` on the beat, due ≥ 1, for as long as it answers True. `start` wakes it again."""
+    """Calls `tick(due)` on the beat, due ≥ 1, from `start` to `stop`; both may be called from within."""
 
-    def __init__(self, reactor: IReactorTime, tick: Callable[[int], bool]) -> None:
+    def __init__(self, reactor: IReactorTime, tick: Callable[[int], None]) -> None:
         self._reactor = reactor
         self._tick = tick
         self._call: IDelayedCall | None = None
@@ -57,7 +57,6 @@ class Pacer:
         if due > CATCH_UP:
             self._skipped += due - CATCH_UP
             due = CATCH_UP
-        # Before the tick: neither an error in it nor a `start` from within it must change the beat.
+        # Before the tick: no error in it must end the beat.
         self._call = self._reactor.callLater(max(0.0, self._deadline - now), self._beat)
-        if not self._tick(due):
-            self.stop()
+        self._tick(due)

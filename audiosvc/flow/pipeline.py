@@ -22,6 +22,7 @@ from audiosvc.codec.opus import Encoder
 from audiosvc.codec.pcm import Gain, pad
 from audiosvc.errors import AudioServiceError, DecoderFailed, NotAudio, SourceEndedEarly, SourceTimeout
 from audiosvc.ffmpeg.command import decode_argv
+from audiosvc.ffmpeg.pipes import PullPipe
 from audiosvc.ffmpeg.process import Child, Pending, Spawner
 from audiosvc.ffmpeg.report import Report
 from audiosvc.flow.encoders import IEncoders
@@ -30,6 +31,9 @@ from audiosvc.sources.model import Source
 
 JOB_FRAMES = 10
 """Frames a job of the encoder takes at most: a hop to a thread and back costs as much as encoding one."""
+
+READ_FRAMES = 50
+"""Frames read from the child at once: it wakes once a second for a long stretch of work, and not for every job."""
 
 HIGH_WATER = 25
 """Packets the queue holds at most: half a second, which is also how late a change of volume is heard."""
@@ -96,7 +100,11 @@ class Pipeline:
         self._gain = Gain(volume)
         self._encoder = Encoder(bitrate, workshop.complexity) if bitrate is not None else None
         self._queue: deque[bytes] = deque()
-        self._rest = b""
+        self._pcm = b""
+        self._cut = 0
+        """Where in `_pcm` the next job starts."""
+        self._dry = False
+        """Whether the child's PCM has all been read."""
         self._made = 0
         self._encoding = False
         self._taking = False
@@ -120,6 +128,7 @@ class Pipeline:
             self._closed = True
             self._cancel_deadline()
             self._queue.clear()
+            self._pcm = b""
             # libopus's memory, of which Python's garbage collector knows nothing: let it go now.
             self._encoder = None
             if self._pending is not None:
@@ -180,23 +189,30 @@ class Pipeline:
         if self._encoding or self._at_end or self._closed or len(self._queue) > HIGH_WATER - JOB_FRAMES:
             return
         assert self._child is not None
-        pipe = self._child.pcm
-        pcm = pipe.read(JOB_FRAMES * FRAME_BYTES - len(self._rest))
-        if pcm is None:
+        if not self._dry and len(self._pcm) - self._cut < JOB_FRAMES * FRAME_BYTES:
+            self._read(self._child.pcm)
+        left = len(self._pcm) - self._cut
+        job = min(left - left % FRAME_BYTES, JOB_FRAMES * FRAME_BYTES)
+        if job:
+            self._cut += job
+            self._encode(self._pcm[self._cut - job : self._cut])
+        elif not self._dry:
+            self._child.pcm.when_readable(self._fill)
+        else:
             self._at_end = True
             self._set_deadline(EXIT_SECONDS, self._child.kill)
-            if self._rest:
-                self._encode(pad(self._rest))
+            if left:
+                self._encode(pad(self._pcm[self._cut :]))
             else:
                 self._conclude()
-            return
-        pcm = self._rest + pcm
-        whole = len(pcm) - len(pcm) % FRAME_BYTES
-        self._rest = pcm[whole:]
-        if whole:
-            self._encode(pcm[:whole])
+
+    def _read(self, pipe: PullPipe) -> None:
+        pcm = pipe.read(READ_FRAMES * FRAME_BYTES)
+        if pcm is None:
+            self._dry = True
         else:
-            pipe.when_readable(self._fill)
+            self._pcm = self._pcm[self._cut :] + pcm
+            self._cut = 0
 
     def _encode(self, frames: bytes) -> None:
         self._encoding = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -70,7 +72,9 @@ class StreamTestCase(SynchronousTestCase):
 class HubTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.hub = Hub(self.clock, TIMEOUT)
+        self.hub = Hub(self.clock, TIMEOUT, lambda going: self.on_beat(going))
+        self.beats: list[bool] = []
+        self.on_beat: Callable[[bool], None] = self.beats.append
         self.order = 0
 
     def connect(self, *lines: Line) -> FakeConnection:

@@ -177,7 +177,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         ring.start()
         self.undo = ring.stop
         self.clock = Clock()
-        self.hub = Hub(self.clock, consumer_timeout=1e9)
+        self.hub = Hub(self.clock, 1e9, lambda going: None)
         self.sessions: dict[str, Session] = {}
         self.clients: list[Client] = []
         self.tracks = self.order = self.turn = 0

@@ -275,3 +275,33 @@ class PacingTests(HubTestCase):
         self.connect(Credit("a", 2))
         self.open(packets=9)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class BeatTests(HubTestCase):
+    def test_every_tick_is_told_and_so_is_the_rest(self) -> None:
+        self.connect()
+        feed = self.open(packets=2)
+        self.clock.advance(FRAME_SECONDS)
+        self.assertEqual(self.beats, [True])
+        feed.flowing = False
+        self.clock.advance(FRAME_SECONDS)
+        self.assertEqual(self.beats, [True, True, False])
+        self.clock.advance(10 * FRAME_SECONDS)
+        self.assertEqual(len(self.beats), 3)
+
+    def test_what_comes_with_the_rest_starts_the_beat_again(self) -> None:
+        self.connect()
+        feed = self.open(packets=1)
+        feed.flowing = False
+
+        def wake(going: bool) -> None:
+            self.beats.append(going)
+            if not going and not feed.flowing:
+                feed.flowing = True
+                feed.fill(5)
+                self.hub.flow(feed)
+
+        self.on_beat = wake
+        for _ in range(4):
+            self.clock.advance(FRAME_SECONDS)
+        self.assertEqual(self.beats, [True, False, True, True, True])

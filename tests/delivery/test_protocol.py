@@ -63,7 +63,7 @@ class Transport(StringTransport):
 class ProtocolTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.hub = Hub(self.clock, 60.0)
+        self.hub = Hub(self.clock, 60.0, lambda going: None)
         self.factory = DeliveryFactory(self.clock, self.hub)
 
     def connect(self, data: bytes = b"") -> tuple[Connection, Transport]:
@@ -308,7 +308,7 @@ class RealSocketTests(TestCase):
     async def fill(self) -> tuple[Client, Connection, DeliveryFactory]:
         """A client that does not read, and its connection, with more written to it than the kernel takes."""
         real = cast(Any, reactor)
-        hub = Hub(real, 60.0)
+        hub = Hub(real, 60.0, lambda going: None)
         self.addCleanup(hub.stop)
         factory = DeliveryFactory(real, hub)
         # Not trial's folder: its path can be longer than a socket's may be.

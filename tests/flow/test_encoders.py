@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from queue import Queue
 from typing import Any
@@ -77,6 +78,35 @@ class JobTests(PoolTestCase):
         pool.submit(1.0, lambda: (done.set(), [])[1], results.append)
         self.assertTrue(done.wait(PATIENCE))
         self.assertEqual(results, [])
+        self.collect(results, 1)
+
+    def test_while_the_beat_goes_results_wait_for_it(self) -> None:
+        pool = self.make()
+        pool.beat(True)
+        results: list[Result] = []
+        done = threading.Event()
+        pool.submit(time.monotonic() + 60.0, lambda: [b"1"], results.append)
+        pool.submit(time.monotonic() + 61.0, lambda: (done.set(), [])[1], lambda result: None)
+        self.assertTrue(done.wait(PATIENCE))
+        self.assertTrue(self.home.calls.empty())
+        pool.beat(True)
+        self.assertEqual(results, [[b"1"]])
+
+    def test_what_is_urgent_waits_for_no_beat(self) -> None:
+        pool = self.make()
+        pool.beat(True)
+        results: list[Result] = []
+        pool.submit(time.monotonic(), lambda: [b"1"], results.append)
+        self.collect(results, 1)
+
+    def test_when_the_beat_rests_nothing_is_left_behind(self) -> None:
+        pool = self.make()
+        pool.beat(True)
+        go = self.occupy(pool)
+        results: list[Result] = []
+        pool.submit(time.monotonic() + 60.0, lambda: [b"1"], results.append)
+        pool.beat(False)
+        go.set()
         self.collect(results, 1)
 
     def test_who_is_nearest_to_running_dry_goes_first(self) -> None:

@@ -31,9 +31,10 @@ class PacerTestCase(SynchronousTestCase):
         self.go_on = True
         self.pacer = Pacer(self.clock, self.tick)
 
-    def tick(self, due: int) -> bool:
+    def tick(self, due: int) -> None:
         self.ticks.append(due)
-        return self.go_on
+        if not self.go_on:
+            self.pacer.stop()
 
 
 class BeatTests(PacerTestCase):

@@ -72,6 +72,7 @@ class Playground:
         self._program = program
         self._port = port
         self._tell = tell
+        self._shown = False
 
     async def run(self, seconds: float | None) -> None:
         """For `seconds`, or for ever. Raises `NoPage` when one of the two ends by itself."""
@@ -96,9 +97,12 @@ class Playground:
             for name, program in (("daemon", daemon), ("gateway", gateway)):
                 if program.ended:
                     raise NoPage("\n    ".join((f"the {name} ended; its last lines:", *program.lines)))
+            if not self._shown:
+                raise NoPage("\n    ".join(("the gateway served no page; its last lines:", *gateway.lines)))
 
     def _show(self, line: str) -> None:
         if found := _ADDRESS.search(line):
+            self._shown = True
             url = found[1]
             self._tell(
                 f"\n  The playground is at {url}\n\n"

@@ -36,7 +36,7 @@ class Run:
             self.environment.pop(name, None)
 
     def start(self, *arguments: object, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
-        argv = [sys.executable, "-m", "audiosvc.play", "--record", self.recordings, *arguments]
+        argv = [sys.executable, "-m", "audiosvc.play", "--no-page", "--record", self.recordings, *arguments]
         return subprocess.Popen(
             [str(word) for word in argv],
             cwd=ROOT,

@@ -61,8 +61,9 @@ export class Output {
     });
     this.player.on(AudioPlayerStatus.Idle, () => {
       this.#sounding = undefined;
-      this.#advance();
-      if (this.idle) owner.silent();
+      // Not from within the players' common beat, which would then be taken up twice.
+      if (this.#waiting !== undefined) setImmediate(() => this.#advance());
+      else owner.silent();
     });
   }
 

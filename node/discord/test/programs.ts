@@ -76,11 +76,11 @@ export interface Daemon {
   socket: string;
 }
 
-/** Starts a daemon in `folder`, with the Python of `AUDIOSVC_PYTHON`, else `python3`. */
+/** Starts a daemon in `folder`, whose files it plays, with the Python of `AUDIOSVC_PYTHON`, else `python3`. */
 export async function startDaemon(folder: string): Promise<Daemon> {
   const socket = join(folder, "audio.sock");
   const api = `unix:${join(folder, "api.sock")}`;
-  const args = ["-n", "--pidfile=", "audiosvc", "--api", api, "--socket", socket];
+  const args = ["-n", "--pidfile=", "audiosvc", "--api", api, "--socket", socket, "--media-root", folder];
   const program = new Program(process.env.AUDIOSVC_PYTHON ?? "python3", ["-c", TWISTD, ...args]);
   await program.wrote(/listening on UNIXAddress\(.*audio\.sock/);
   await program.wrote(/listening on UNIXAddress\(.*api\.sock/);

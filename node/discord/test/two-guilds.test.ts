@@ -110,6 +110,18 @@ function assertMarching(guildId: string): void {
   }
 }
 
+/** A file of so many seconds of silence: 8 kHz, mono, 16 bits. */
+function wav(seconds: number): Buffer {
+  const bytes = seconds * 16_000;
+  const file = Buffer.alloc(44 + bytes);
+  file.write("RIFF\0\0\0\0WAVEfmt ", "latin1");
+  file.writeUInt32LE(36 + bytes, 4);
+  file.set([16, 0, 0, 0, 1, 0, 1, 0, 0x40, 0x1f, 0, 0, 0x80, 0x3e, 0, 0, 2, 0, 16, 0], 16);
+  file.write("data", 36, "latin1");
+  file.writeUInt32LE(bytes, 40);
+  return file;
+}
+
 const play = (guildId: string, userId: string, what: string) =>
   discord.use(guildId, userId, "play", { name: "what", type: 3, value: what });
 
@@ -219,6 +231,17 @@ test("the queue goes on by itself, skips, tells what fails, and the bot leaves w
   const rest = all.length - first.length - second.length;
   assert.deepEqual(all, [...long.slice(0, rest), ...first, ...second]);
   await assertHeardOnly(A.id, TONE_A);
+});
+
+test("a track that fails when its turn comes is told to those who asked", async () => {
+  const file = join(folder, "gone.wav");
+  writeFileSync(file, wav(1));
+  await play(B.id, "21", "demo:tone?hz=300.11&seconds=1");
+  assert.match((await play(B.id, "21", `file://${file}`)).content, /^Queued \*\*gone/);
+  rmSync(file);
+  const told = await discord.answerTo(discord.lastToken);
+  assert.match(told.content, /^\*\*gone.* could not be played: it is not there\.$/);
+  await discord.use(B.id, "21", "stop");
 });
 
 test("a voice session that Discord has forgotten is made anew, where it was; thrown out, the bot stays out", async () => {

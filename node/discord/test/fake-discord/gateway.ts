@@ -27,7 +27,7 @@ export interface FakeGuild {
   permissions: bigint;
 }
 
-/** What the bot answered; `first`: it is the only one who can see it. */
+/** What the bot answered; `ephemeral`: only who asked can see it. */
 export interface Reply {
   content: string;
   ephemeral: boolean;
@@ -38,11 +38,13 @@ type Option = { name: string; type: number; value: string | number };
 /** What Discord would refuse to be asked, or the bot should not have asked for. */
 type Asked = { method: string; path: string; body: unknown };
 
-export class FakeGateway extends EventEmitter<{ reply: [string, Reply]; voice: [string, string | null]; ready: [] }> {
+export class FakeGateway extends EventEmitter<{ reply: []; voice: [string, string | null]; ready: [] }> {
   readonly #guilds: readonly FakeGuild[];
   readonly #voiceEndpoint: string;
   readonly #server: Server;
   readonly #voiceStates = new Map<string, Map<string, string>>();
+  /** What nobody has looked at yet. */
+  readonly #replies: { to: string; reply: Reply }[] = [];
   readonly #ephemeral = new Set<string>();
   #socket: WebSocket | undefined;
   #sequence = 0;
@@ -92,7 +94,7 @@ export class FakeGateway extends EventEmitter<{ reply: [string, Reply]; voice: [
   /** A member uses a slash command; resolves with the bot's answer, which is the edited one if it was deferred. */
   async use(guildId: string, userId: string, name: string, ...options: Option[]): Promise<Reply> {
     this.#interactions += 1;
-    const token = `token-${this.#interactions}`;
+    const token = this.lastToken;
     const answered = this.answerTo(token);
     this.#dispatch(GatewayDispatchEvents.InteractionCreate, {
       id: snowflake(this.#interactions),
@@ -114,12 +116,19 @@ export class FakeGateway extends EventEmitter<{ reply: [string, Reply]; voice: [
     return await answered;
   }
 
-  /** The next answer under that token; those to `use` are `token-1`, `token-2` and so on. */
+  /** What the latest interaction is answered under. */
+  get lastToken(): string {
+    return `token-${this.#interactions}`;
+  }
+
+  /** The next answer under that token. */
   async answerTo(token: string): Promise<Reply> {
     const signal = AbortSignal.timeout(ANSWER_MS);
     for (;;) {
-      const [to, reply] = (await once(this, "reply", { signal })) as [string, Reply];
-      if (to === token) return reply;
+      const index = this.#replies.findIndex(({ to }) => to === token);
+      const [found] = index < 0 ? [] : this.#replies.splice(index, 1);
+      if (found !== undefined) return found.reply;
+      await once(this, "reply", { signal });
     }
   }
 
@@ -172,7 +181,8 @@ export class FakeGateway extends EventEmitter<{ reply: [string, Reply]; voice: [
   }
 
   #told(token: string, content = ""): void {
-    this.emit("reply", token, { content, ephemeral: this.#ephemeral.has(token) });
+    this.#replies.push({ to: token, reply: { content, ephemeral: this.#ephemeral.has(token) } });
+    this.emit("reply");
   }
 
   #greet(socket: WebSocket): void {

@@ -30,15 +30,17 @@ class NoPage(Exception):
 
 
 def find_node() -> str:
-    """A Node of the PATH that is new enough, or `NoPage`."""
+    """The program behind the `node` of the PATH, if that is new enough, or `NoPage`."""
     node = shutil.which("node")
     if node is None:
         raise NoPage("the page needs Node, and there is none on the PATH (--no-page does without)")
-    said = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
-    version = re.match(r"v(\d+)\.", said)
+    # The one on the path may be a script round the real one, which a signal to the script would not end.
+    ask = [node, "-p", "process.version + ' ' + process.execPath"]
+    said = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip()
+    version = re.fullmatch(r"v(\d+)\.\S+ (.+)", said)
     if version is None or int(version[1]) < NODE_LEAST:
-        raise NoPage(f"the page needs Node {NODE_LEAST} or newer; this is {said.strip() or 'none that works'}")
-    return node
+        raise NoPage(f"the page needs Node {NODE_LEAST} or newer; this is {said or 'none that works'}")
+    return version[2]
 
 
 def build(folder: Path, tell: Callable[[str], None]) -> Path:

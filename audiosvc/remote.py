@@ -6,6 +6,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ import treq
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, ProcessExitedAlready
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
@@ -65,10 +66,17 @@ class Program(ProcessProtocol):
             return
         assert self.transport is not None, "not started"
         self.transport.signalProcess("TERM")
-        kill = self._reactor.callLater(TERM_MOST, self.transport.signalProcess, "KILL")
+        kill = self._reactor.callLater(TERM_MOST, self._kill)
         await self._gone
         if kill.active():
             kill.cancel()
+
+    def _kill(self) -> None:
+        assert self.transport is not None
+        with suppress(ProcessExitedAlready):
+            self.transport.signalProcess("KILL")
+        # A child of its own may still hold its output open.
+        self.transport.loseConnection()
 
     def outReceived(self, data: bytes) -> None:
         *lines, rest = (self._rest + data).split(b"\n")

@@ -76,6 +76,9 @@ class FakeProcess:
     def signalProcess(self, signal: str) -> None:
         self.signals.append(signal)
 
+    def loseConnection(self) -> None:
+        self.signals.append("closed")
+
 
 class FakeReactor(Clock):
     def spawnProcess(self, protocol: Daemon, executable: str, argv: list[str], env: object) -> FakeProcess:
@@ -130,7 +133,7 @@ class DaemonTests(SynchronousTestCase):
         self.daemon.start()
         stopping = Deferred.fromCoroutine(self.daemon.stop())
         self.reactor.advance(TERM_MOST)
-        self.assertEqual(self.reactor.process.signals, ["TERM", "KILL"])
+        self.assertEqual(self.reactor.process.signals, ["TERM", "KILL", "closed"])
         self.end()
         self.successResultOf(stopping)
 

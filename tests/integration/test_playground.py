@@ -34,7 +34,7 @@ class Checkout:
         path.chmod(0o755)
 
     def node(self, version: str, script: str = SERVING) -> None:
-        self.program("node", f'[ "$1" = --version ] && {{ echo {version}; exit; }}\necho "$@" > argv\n{script}')
+        self.program("node", f'[ "$1" = -p ] && {{ echo {version} "$0"; exit; }}\necho "$@" > argv\n{script}')
 
     def play(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -34,8 +34,8 @@ export interface OutputOwner {
 }
 
 /**
- * A track begins to sound when it is admitted, has some packets, and the one before it is over to its last packet. The player reads
- * a packet every 20 ms, and that gives the daemon its credit. Where there is none in time the player sends silence,
+ * A track begins to sound when it is admitted, has some packets, and the one before it is over to its last packet. The player
+ * reads a packet every 20 ms, and that gives the daemon its credit. Where there is none in time the player sends silence,
  * however long it takes: a track ends by its terminal event alone.
  */
 export class Output {

@@ -1,6 +1,6 @@
 /**
- * One guild's music as a table: `step(room, event) -> [room, effects]`. What plays, what is next and what is said of it is decided
- * here and nowhere else; nothing here does anything. `guild.ts` carries the effects out.
+ * One guild's music as a table: `step(room, event) -> [room, effects]`. What plays, what is next and what is said of it is
+ * decided here and nowhere else; nothing here does anything. `guild.ts` carries the effects out.
  */
 
 import type { SessionEvent } from "@audiosvc/client";
@@ -119,15 +119,19 @@ export function step(room: Room, event: RoomEvent): Step {
       return skip(room, event.tail);
     case "previous": {
       const queue = queues.previous(room.queue);
-      return queue === undefined ? refuse(room, texts.NOTHING_BEFORE) : changeTo(room, queue);
+      return queue?.current === undefined
+        ? refuse(room, texts.NOTHING_BEFORE)
+        : changeTo(room, queue, queue.current, texts.playing(queue.current));
     }
     case "seek":
       if (event.tail) return refuse(room, texts.TRACK_ENDS);
       if (room.queue.current === undefined) return refuse(room, texts.NOTHING_PLAYS);
       return [room, [{ do: "seek", position: event.position }, reply(texts.sought(event.position))]];
     case "jump": {
-      if (room.queue.upcoming[event.number - 1] === undefined) return refuse(room, texts.NO_TRACK_THERE);
-      return changeTo(room, queues.jump(room.queue, event.number));
+      const queue = queues.jump(room.queue, event.number);
+      return queue.current === undefined
+        ? refuse(room, texts.NO_TRACK_THERE)
+        : changeTo(room, queue, queue.current, texts.playing(queue.current));
     }
     case "remove": {
       const removed = queues.remove(room.queue, event.number);
@@ -168,16 +172,20 @@ function play(room: Room, tracks: readonly Track[]): Step {
 
 function resume(room: Room): Step {
   const { current, upcoming } = room.queue;
-  if (current === undefined && upcoming.length > 0) return goOn(room);
-  if (room.paused) return [{ ...room, paused: false }, [{ do: "resume" }, reply(texts.RESUMED)]];
-  return refuse(room, current === undefined ? texts.NOTHING_TO_RESUME : texts.PLAYS_ALREADY);
+  if (room.paused && (current !== undefined || upcoming.length === 0)) {
+    return [{ ...room, paused: false }, [{ do: "resume" }, reply(texts.RESUMED)]];
+  }
+  return current === undefined ? goOn(room) : refuse(room, texts.PLAYS_ALREADY);
 }
 
 /** The next track, after a rest. */
 function goOn(room: Room): Step {
+  const queue = queues.next(room.queue);
+  const track = queue.current;
+  if (track === undefined) return refuse(room, texts.NOTHING_TO_RESUME);
   const held: Effect[] = room.paused ? [{ do: "resume" }] : [];
-  const [started, effects] = begin({ ...room, queue: queues.next(room.queue) });
-  return [started, [...held, ...effects]];
+  const [started, effects] = ask({ ...room, queue, paused: false, failures: 0 }, track);
+  return [started, [...held, ...effects, reply(texts.playing(track))]];
 }
 
 function skip(room: Room, tail: boolean): Step {
@@ -185,22 +193,15 @@ function skip(room: Room, tail: boolean): Step {
   if (tail) return [{ ...room, paused: false }, [{ do: "cut" }, reply(texts.skipped(current))]];
   if (current === undefined && upcoming.length === 0) return refuse(room, texts.NOTHING_PLAYS);
   const queue = queues.next(room.queue);
-  if (queue.current !== undefined) return changeTo(room, queue, texts.skipped(queue.current));
+  if (queue.current !== undefined) return changeTo(room, queue, queue.current, texts.skipped(queue.current));
   const rested = { ...atRest(room, queue), paused: false };
   return [rested, [{ do: "cut" }, { do: "stop" }, reply(texts.skipped(undefined))]];
 }
 
-/** Somebody wants to hear `queue.current` at once. */
-function changeTo(room: Room, queue: Queue, said?: string): Step {
-  const [started, effects] = begin({ ...room, queue }, said);
-  return [started, [{ do: "cut" }, ...effects]];
-}
-
-/** Plays `queue.current` because somebody asked for it, and says so. */
-function begin(room: Room, said?: string): Step {
-  const track = room.queue.current;
-  const [started, effects] = start({ ...room, paused: false, failures: 0 });
-  return [started, [...effects, ...(track === undefined ? [] : [reply(said ?? texts.playing(track))])]];
+/** Somebody wants to hear `track`, which is `queue.current`, at once. */
+function changeTo(room: Room, queue: Queue, track: Track, said: string): Step {
+  const [started, effects] = ask({ ...room, queue, paused: false, failures: 0 }, track);
+  return [started, [{ do: "cut" }, ...effects, reply(said)]];
 }
 
 function setVolume(room: Room, volume: number | undefined): Step {
@@ -282,10 +283,14 @@ function failure(room: Room, track: Track, code: string, message: string, played
   return [rested, [told, { do: "tell", text: texts.gaveUp(failures, rested.queue.upcoming.length) }]];
 }
 
-/** Asks the daemon for `queue.current`, if there is one. */
+/** Goes on with `queue.current`, if there is one. */
 function start(room: Room): Step {
   const track = room.queue.current;
-  if (track === undefined) return [atRest(room, room.queue), []];
+  return track === undefined ? [atRest(room, room.queue), []] : ask(room, track);
+}
+
+/** Asks the daemon for `track`, which is `queue.current`. */
+function ask(room: Room, track: Track): Step {
   return [{ ...room, trackId: undefined, waiting: false }, [{ do: "play", track, volume: room.volume }]];
 }
 

@@ -7,6 +7,7 @@ import {
   VoiceConnectionDisconnectReason,
   type VoiceConnectionState,
   VoiceConnectionStatus,
+  VoiceUDPSocket,
 } from "@discordjs/voice";
 import type { VoiceBasedChannel } from "discord.js";
 
@@ -24,6 +25,17 @@ const REJOINS_MOST = 5;
 
 /** Close code: the bot was disconnected or moved, or the channel is gone. */
 const DISCONNECTED = 4014;
+
+// The library sends a keep-alive one turn after it opened a UDP socket, even if that is closed by then, and what this throws
+// would end the process. To leave, or to be sent to another voice server, right while connecting is enough for it.
+const { send } = VoiceUDPSocket.prototype;
+VoiceUDPSocket.prototype.send = function (buffer: Buffer): void {
+  try {
+    send.call(this, buffer);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ERR_SOCKET_DGRAM_NOT_RUNNING") throw error;
+  }
+};
 
 /** What a voice tells its owner. */
 export interface VoiceOwner {

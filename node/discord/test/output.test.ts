@@ -170,7 +170,7 @@ test("the next track waits for the last packet of the one before, and is there a
   assert.equal(silences, 0);
 });
 
-test("ten paused minutes hold a window of packets, and it goes on where it was", async () => {
+test("ten paused minutes hold a window of packets, and it goes on where it was", async (t) => {
   await ready("a");
   output.admit("a");
   wire.play(100_000);
@@ -178,7 +178,10 @@ test("ten paused minutes hold a window of packets, and it goes on where it was",
   output.pause();
   await ticks(10);
   const [heard, sent] = [sounds().length, wire.sent];
+  const memory = process.memoryUsage();
   await ticks(600_000 / TICK);
+  const kb = (key: "heapUsed" | "external") => Math.round((process.memoryUsage()[key] - memory[key]) / 1024);
+  t.diagnostic(`held ${sent - heard} packets; heap ${kb("heapUsed")} KiB and buffers ${kb("external")} KiB more`);
   assert.equal(sounds().length, heard);
   assert.equal(wire.sent, sent);
   assert.ok(sent - heard <= 50, `${sent - heard} packets are held`);

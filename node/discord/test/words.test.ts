@@ -71,6 +71,7 @@ test("what plays is shown with where it is", () => {
 
 test("failures are told in words, and codes nobody knows in the daemon's", () => {
   assert.equal(texts.sorry("not_audio", "x"), "That did not work: there is no audio in it.");
+  assert.equal(texts.lacksPermissions("5", ["Speak"]), "In <#5> I lack the permission to: Speak.");
   assert.equal(texts.sorry("new_code", "it_is odd"), "That did not work: it\\_is odd.");
   assert.equal(
     texts.failed(track("a"), "source_timeout", "", 62),

@@ -27,6 +27,8 @@ const SILENCE = "f8fffe";
 
 /** One packet as it was heard. */
 export interface Rtp {
+  /** Ms, when it came. */
+  at: number;
   sequence: number;
   timestamp: number;
 }
@@ -151,7 +153,7 @@ export class FakeVoice extends EventEmitter<{ packet: [string]; resumed: [string
   #hear(message: Buffer): void {
     const line = this.#lines.find(({ ssrc }) => ssrc === message.readUInt32BE(8));
     if (line === undefined) throw new Error("a packet of nobody");
-    line.packets.push({ sequence: message.readUInt16BE(2), timestamp: message.readUInt32BE(4) });
+    line.packets.push({ at: Date.now(), sequence: message.readUInt16BE(2), timestamp: message.readUInt32BE(4) });
     const payload = decrypt(line, message).toString("hex");
     if (payload !== SILENCE) line.sounds.push(payload);
     this.emit("packet", line.guildId);

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import importlib.util
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,26 @@ def _bundled_libopus() -> str | None:
 
 def _import_opuslib() -> Any:
     find = ctypes.util.find_library
-    ctypes.util.find_library = lambda name: find(name) or (_bundled_libopus() if name == "opus" else None)
+
+    def find_opus(name: str) -> str | None:
+        found = find(name)
+        if name == "opus":
+            try:
+                return found if found and ctypes.CDLL(found) else _bundled_libopus()
+            except OSError:
+                # The loader's cache can name a library that is gone.
+                return _bundled_libopus()
+        return found
+
+    ctypes.util.find_library = find_opus
     try:
-        import opuslib.api.ctl
-        import opuslib.api.decoder
-        import opuslib.api.encoder
-        import opuslib.api.info
+        with warnings.catch_warnings():
+            # opuslib compares numbers with `is not`, of which Python warns wherever it has to compile it anew.
+            warnings.simplefilter("ignore", SyntaxWarning)
+            import opuslib.api.ctl
+            import opuslib.api.decoder
+            import opuslib.api.encoder
+            import opuslib.api.info
     except Exception as error:
         raise ImportError(f"libopus was found neither on this system nor in a wheel: {error}") from error
     finally:

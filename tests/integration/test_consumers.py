@@ -260,7 +260,7 @@ async def test_neither_a_still_client_nor_a_pause_of_a_minute_costs_a_packet_or_
         f"another's largest gap {gap * 1000:.1f} ms, the pacer's {beat:.1f} ms, {underruns} underruns"
     )
     assert peak - before < 16 * MIB
-    assert gap < 0.25
+    assert gap < 1
 
 
 @pytest_twisted.ensureDeferred

@@ -68,7 +68,7 @@ async def test_a_session_without_credit_stands_still_and_costs_nothing_while_twe
         f"{gaps[-1] * 1000:.1f} ms (median of theirs {gaps[10] * 1000:.1f}), the pacer's {beat:.1f} ms, "
         f"{underruns} underruns"
     )
-    assert gaps[-1] < 0.25
+    assert gaps[-1] < 1
 
     # And it can go on from there.
     client.send(Credit("still", 10))

@@ -1,6 +1,6 @@
 /** A real browser for tests: the Chromium that `@sparticuz/chromium` carries inside itself, or the one of $AUDIOSVC_CHROMIUM. */
 
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
@@ -57,7 +57,11 @@ async function unpack(folder: string): Promise<{ executablePath: string; env: Re
   try {
     const { default: packed } = await import("@sparticuz/chromium");
     const executablePath = await packed.executablePath();
-    return { executablePath, env: { ...process.env } as Record<string, string> };
+    // Its own configuration looks for its font where Amazon's machines would have it; without any font Chromium ends.
+    const fonts = join(folder, "fonts");
+    const places = `<dir>${fonts}</dir><dir>/usr/share/fonts</dir><cachedir>${fonts}</cachedir>`;
+    await writeFile(join(fonts, "fonts.conf"), `<?xml version="1.0"?><fontconfig>${places}</fontconfig>`);
+    return { executablePath, env: { ...process.env, FONTCONFIG_PATH: fonts } as Record<string, string> };
   } finally {
     for (const name of Object.keys(process.env)) {
       if (!(name in before)) {

@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,7 +34,10 @@ def parsed(*arguments: str, **environ: str) -> Options:
 
 class OptionsTestCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.folder = Path(self.mktemp())
+        # trial's own temporary folders have names too long for a socket's path.
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.folder = Path(temporary.name) / "made"
         self.folder.mkdir(parents=True)
 
     def file(self, name: str, content: str | bytes, mode: int = 0o600) -> str:

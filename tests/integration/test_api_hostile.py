@@ -118,7 +118,7 @@ async def test_slow_drips_keep_nobody_waiting_and_are_cut_off(start: Start) -> N
     daemon = await start()
     client = await playing(daemon, tone(440, 30))
     threads, fds = daemon.threads(), daemon.fds()
-    drips, ends = [Raw() for _ in range(DRIPPING)], dict[Raw, float]()
+    drips, begun, ends = [Raw() for _ in range(DRIPPING)], dict[Raw, float](), dict[Raw, float]()
     beginnings = (
         HEAD,
         HEAD + JSON + b"Content-Length: 1000\r\n\r\n",
@@ -128,12 +128,13 @@ async def test_slow_drips_keep_nobody_waiting_and_are_cut_off(start: Start) -> N
     began = time.monotonic()
     for drip, beginning in zip(drips, itertools.cycle(beginnings)):
         await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", daemon.port), drip)
+        begun[drip] = time.monotonic()
         drip.transport.write(beginning)
 
     def a_byte_each() -> None:
         for drip in drips:
             if drip.lost:
-                ends.setdefault(drip, time.monotonic() - began)
+                ends.setdefault(drip, time.monotonic() - begun[drip])
             else:
                 drip.transport.write(b"x")
 
@@ -154,7 +155,7 @@ async def test_slow_drips_keep_nobody_waiting_and_are_cut_off(start: Start) -> N
         f"the listener's largest gap {client.largest_gap('listener') * 1000:.1f} ms"
     )
     assert len(ends) == DRIPPING
-    assert max(ends.values()) < 2 * REQUEST_SECONDS
+    assert max(ends.values()) < REQUEST_SECONDS + 2.5
     assert client.largest_gap("listener") < 1
     assert client.types("listener") == ["ready"]
     await until(lambda: daemon.fds() <= fds + 1, "the connections are gone")

@@ -107,6 +107,10 @@ class UnsupportedUrl(AudioServiceError):
     code, status, default = "unsupported_url", 422, "this kind of URL cannot be played"
 
 
+class BlockedAddress(AudioServiceError):
+    code, status, default = "blocked_address", 422, "the source leads to an address that is not reached from here"
+
+
 class FilesRefused(AudioServiceError):
     code, status, default = "files_refused", 422, "files are played only from below --media-root"
 
@@ -145,6 +149,14 @@ class SourceEndedEarly(AudioServiceError):
 
 class DecoderFailed(AudioServiceError):
     code, status, default = "decoder_failed", 502, "FFmpeg failed"
+
+
+class ExtractionFailed(AudioServiceError):
+    code, status, default = "extraction_failed", 502, "nothing playable was found there"
+
+
+class ExtractionTimeout(AudioServiceError):
+    code, status, default = "extraction_timeout", 504, "the page was not read in time"
 
 
 class ExtractionUnavailable(AudioServiceError):

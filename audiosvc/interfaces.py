@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -14,6 +14,7 @@ from twisted.internet.interfaces import (
     IReactorTime,
 )
 
+from audiosvc.errors import AudioServiceError
 from audiosvc.session.track import Play, Snapshot
 from audiosvc.sources.model import Source
 from audiosvc.wire.messages import SessionEvent, Status
@@ -82,8 +83,8 @@ class ISourceResolver(Protocol):
     def check(self, url: str) -> None:
         """Raise the `AudioServiceError` that shows from the URL alone; asks nobody, opens nothing."""
 
-    def resolve(self, url: str) -> Deferred[Source]:
-        """What to hand to FFmpeg; fails with an `AudioServiceError`."""
+    def resolve(self, url: str, *, fresh: bool = False) -> Deferred[Source]:
+        """What to hand to FFmpeg; fails with an `AudioServiceError`. `fresh`: not out of any cache."""
 
     def describe(self, url: str) -> Deferred[Source]:
         """As `resolve`, with title and duration looked up where that needs a look at the media itself."""
@@ -91,6 +92,32 @@ class ISourceResolver(Protocol):
     def search(self, query: str, limit: int) -> Deferred[list[Source]]: ...
 
     def playlist(self, url: str) -> Deferred[list[Source]]: ...
+
+
+class IPermit(Protocol):
+    """One child's leave to reach the network, through the door and nowhere else; over when the child is."""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What the child's environment holds besides the common part: the way to the door, its token in it."""
+
+    @property
+    def prefix(self) -> Sequence[str]:
+        """What goes before the child's command line: the way into where only the door can be reached; may be empty."""
+
+    @property
+    def denial(self) -> AudioServiceError | None:
+        """What the door refused to its holder, the first of it; None while all was allowed."""
+
+    def close(self) -> None:
+        """The token is worth nothing from here on; connections made with it are closed. More calls do nothing."""
+
+
+class IDoor(Protocol):
+    """The one way out to the network for everything that fetches."""
+
+    def permit(self, label: str) -> IPermit:
+        """`label` says in logs for whom."""
 
 
 class ISessions(Protocol):

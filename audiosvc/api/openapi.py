@@ -60,6 +60,7 @@ _URL: Errors = (
     errors.FilesRefused,
     errors.UnknownDemo,
     errors.SourceNotFound,
+    errors.BlockedAddress,
     errors.ExtractionUnavailable,
 )
 _LOOK: Errors = (
@@ -69,6 +70,8 @@ _LOOK: Errors = (
     errors.SourceRefused,
     errors.SourceUnreachable,
     errors.SourceTimeout,
+    errors.ExtractionFailed,
+    errors.ExtractionTimeout,
     errors.DecoderFailed,
     errors.TooManyLookups,
     errors.SpawnFailed,

@@ -43,3 +43,9 @@ class Source:
     duration: float | None = None
     thumbnail: str | None = None
     uploader: str | None = None
+    live: bool = False
+    """Whether it goes on by itself, listened to or not: there is no seeking in it, and what was missed is gone."""
+    opus: bool = False
+    """Whether its sound is known to be Opus already, in Ogg or WebM."""
+    extracted: bool = False
+    """Whether its media URL came out of a page, and may expire: then the page is asked again."""

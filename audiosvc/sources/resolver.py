@@ -46,7 +46,7 @@ class Resolver:
         else:
             http.parse(url)
 
-    def resolve(self, url: str) -> Deferred[Source]:
+    def resolve(self, url: str, *, fresh: bool = False) -> Deferred[Source]:
         return execute(self._resolve, url)
 
     def describe(self, url: str) -> Deferred[Source]:

@@ -81,15 +81,12 @@ class Playground:
         ended: Deferred[None] = Deferred()
         async with AsyncExitStack() as stack:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="audiosvc-")))
-            api, socket = folder / "api.sock", folder / "audio.sock"
             daemon, gateway = Daemon(self._reactor), Program(self._reactor)
             gateway.on_line = self._show
-            daemon.start("--api", f"unix:{api}:mode=600", "--socket", str(socket))
+            daemon.start_in(folder)
             stack.push_async_callback(daemon.stop)
-            listen = f"127.0.0.1:{self._port}"
-            gateway.run(
-                [self._node, str(self._program), "--api", f"unix:{api}", "--socket", str(socket), "--listen", listen]
-            )
+            sockets = ("--api", f"unix:{daemon.api}", "--socket", str(daemon.socket))
+            gateway.run([self._node, str(self._program), *sockets, "--listen", f"127.0.0.1:{self._port}"])
             stack.push_async_callback(gateway.stop)
             for program in (daemon, gateway):
                 program.gone().addCallback(lambda _: None if ended.called else ended.callback(None))
@@ -98,9 +95,9 @@ class Playground:
             await ended
             for name, program in (("daemon", daemon), ("gateway", gateway)):
                 if program.ended:
-                    raise NoPage("\n    ".join((f"the {name} ended; its last lines:", *program.lines)))
+                    raise NoPage(program.report(f"the {name} ended"))
             if not self._shown:
-                raise NoPage("\n    ".join(("the gateway served no page; its last lines:", *gateway.lines)))
+                raise NoPage(gateway.report("the gateway served no page"))
 
     def _show(self, line: str) -> None:
         if found := _ADDRESS.search(line):

@@ -7,20 +7,29 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import treq
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.endpoints import UNIXClientEndpoint, quoteStringArgument
 from twisted.internet.error import ConnectError, ProcessExitedAlready
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
+
+from audiosvc.view import printable
+
+START_MOST = 15.0
+"""Seconds the daemon may take until it answers."""
+
+START_INTERVAL = 0.05
 
 ANSWER_MOST = 10.0
 """Seconds one HTTP answer may take."""
@@ -35,7 +44,7 @@ LOG_LINES, LOG_LINE_MOST = 20, 500
 
 
 class Refused(Exception):
-    """The daemon's own words for why it would not."""
+    """Why the daemon would not, in its own words where it has any."""
 
 
 class Program(ProcessProtocol):
@@ -71,6 +80,10 @@ class Program(ProcessProtocol):
         if kill.active():
             kill.cancel()
 
+    def report(self, outcome: str) -> str:
+        """`outcome` and below it the last lines, without anything a terminal would obey."""
+        return "\n    ".join((f"{outcome}; its last lines:", *map(printable, self.lines)))
+
     def _kill(self) -> None:
         assert self.transport is not None
         with suppress(ProcessExitedAlready):
@@ -97,9 +110,29 @@ class Program(ProcessProtocol):
 class Daemon(Program):
     """`twistd -n audiosvc` as a child."""
 
+    api: Path
+    """Where HTTP is answered, from `start_in` on."""
+    socket: Path
+
+    def start_in(self, folder: Path, *options: str) -> None:
+        """With both its sockets in `folder`."""
+        self.api, self.socket = folder / "api.sock", folder / "audio.sock"
+        api = f"unix:{quoteStringArgument(str(self.api))}:mode=600"
+        self.start("--api", api, "--socket", str(self.socket), *options)
+
     def start(self, *options: str) -> None:
         # By module, not by the script `twistd`, which need not be on the path nor belong to this interpreter.
         self.run([sys.executable, "-c", RUN_TWISTD, "-n", "--pidfile=", "audiosvc", *options])
+
+    async def until_healthy(self, control: Control) -> None:
+        """Returns when it answers; raises `Refused` if it ends before, or takes more than `START_MOST` seconds."""
+        given_up = self._reactor.seconds() + START_MOST
+        while not await control.healthy():
+            if self.ended:
+                raise Refused("it did not start")
+            if self._reactor.seconds() > given_up:
+                raise Refused(f"it did not answer within {START_MOST:.0f} s")
+            await deferLater(self._reactor, START_INTERVAL)
 
 
 @implementer(IAgentEndpointFactory)
@@ -120,9 +153,9 @@ class Control:
         self._http = http
 
     @classmethod
-    def at(cls, reactor: Any, path: str) -> Control:
+    def at(cls, reactor: Any, path: Path) -> Control:
         """Over the Unix socket at `path`."""
-        return cls(HTTPClient(Agent.usingEndpointFactory(reactor, UnixEndpoints(reactor, path))))
+        return cls(HTTPClient(Agent.usingEndpointFactory(reactor, UnixEndpoints(reactor, str(path)))))
 
     async def healthy(self) -> bool:
         """Whether the daemon listens yet."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.task import deferLater
 from twisted.web.client import ResponseFailed
@@ -22,9 +21,6 @@ from bench.machine import children_cpu_seconds, children_of, cores_apart, cpu_se
 from bench.measure import Delivery, delivery
 from bench.pieces import Piece
 from bench.receiver import Receiver
-
-START_MOST = 15.0
-"""Seconds the daemon may take until it answers."""
 
 LATENCY_PLAY, LATENCY_PAUSE = 0.5, 0.2
 """Seconds a play lasts whose first packet is waited for, and of silence after it."""
@@ -96,17 +92,14 @@ async def running(reactor: Any, setup: Setup, most: int) -> AsyncIterator[Runnin
     daemon = Daemon(reactor)
     with TemporaryDirectory(prefix="audiosvc-bench-") as name:
         folder = Path(name)
-        api, audio = folder / "api.sock", folder / "audio.sock"
         options: dict[str, object] = {
-            "api": f"unix:{quoteStringArgument(str(api))}:mode=600",
-            "socket": audio,
             "media-root": setup.media_root,
             "max-sessions": most,
             "bitrate": setup.bitrate,
             "opus-complexity": setup.complexity,
             "ffmpeg": setup.ffmpeg,
         }
-        daemon.start(*(f"--{name}={value}" for name, value in options.items()))
+        daemon.start_in(folder, *(f"--{name}={value}" for name, value in options.items()))
         receiver = None
         try:
             assert daemon.transport is not None
@@ -114,15 +107,14 @@ async def running(reactor: Any, setup: Setup, most: int) -> AsyncIterator[Runnin
             cores = cores_apart()
             if cores is not None:
                 os.sched_setaffinity(pid, cores[0])
-            control = Control.at(reactor, str(api))
-            await _until_healthy(reactor, daemon, control)
-            receiver = Receiver(audio, folder / "noted.json")
+            control = Control.at(reactor, daemon.api)
+            await daemon.until_healthy(control)
+            receiver = Receiver(daemon.socket, folder / "noted.json")
             if cores is not None:
                 os.sched_setaffinity(receiver.pid, cores[1])
             yield Running(pid, control, receiver)
         except (ConnectError, ConnectionClosed, ResponseFailed, Refused, EOFError) as error:
-            last = "".join(f"\n    {line}" for line in daemon.lines)
-            raise BenchFailed(f"the daemon failed: {error or type(error).__name__}; its last lines:{last}") from error
+            raise BenchFailed(daemon.report(f"the daemon failed: {error or type(error).__name__}")) from error
         finally:
             await daemon.stop()
             if receiver is not None:
@@ -186,11 +178,3 @@ async def latency(reactor: Any, setup: Setup, plays: int) -> Latency:
 def _cpu(it: Running) -> tuple[float, float, float]:
     """Seconds so far of the daemon, its children and the receiver."""
     return cpu_seconds(it.pid), children_cpu_seconds(it.pid), cpu_seconds(it.receiver.pid)
-
-
-async def _until_healthy(reactor: Any, daemon: Daemon, control: Control) -> None:
-    given_up = time.monotonic() + START_MOST
-    while not await control.healthy():
-        if daemon.ended or time.monotonic() > given_up:
-            raise BenchFailed("\n    ".join(("the daemon did not start; its last lines:", *daemon.lines)))
-        await deferLater(reactor, 0.05)

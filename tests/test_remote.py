@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from klein import Klein
@@ -11,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Request
 
-from audiosvc.remote import LOG_LINE_MOST, LOG_LINES, TERM_MOST, Control, Daemon, Refused
+from audiosvc.remote import LOG_LINE_MOST, LOG_LINES, START_MOST, TERM_MOST, Control, Daemon, Refused
 
 
 class StubDaemon:
@@ -88,6 +89,16 @@ class FakeReactor(Clock):
         return self.process
 
 
+class FakeControl(Control):
+    """Of a daemon that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.answers = False
+
+    async def healthy(self) -> bool:
+        return self.answers
+
+
 class DaemonTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = FakeReactor()
@@ -99,6 +110,42 @@ class DaemonTests(SynchronousTestCase):
     def test_it_is_twistd_in_the_foreground_without_a_pid_file(self) -> None:
         self.daemon.start("--socket", "s")
         self.assertEqual(self.reactor.argv[-5:], ["-n", "--pidfile=", "audiosvc", "--socket", "s"])
+
+    def test_its_sockets_lie_in_the_folder_however_that_is_called(self) -> None:
+        self.daemon.start_in(Path("/t:mp"), "--bitrate=1")
+        api = "unix:/t\\:mp/api.sock:mode=600"
+        self.assertEqual(self.reactor.argv[-5:], ["--api", api, "--socket", "/t:mp/audio.sock", "--bitrate=1"])
+        self.assertEqual((self.daemon.api, self.daemon.socket), (Path("/t:mp/api.sock"), Path("/t:mp/audio.sock")))
+
+    def until_healthy(self, control: FakeControl) -> Deferred[None]:
+        self.daemon.start()
+        return Deferred.fromCoroutine(self.daemon.until_healthy(control))
+
+    def test_it_is_waited_for_until_it_answers(self) -> None:
+        control = FakeControl()
+        waiting = self.until_healthy(control)
+        self.reactor.advance(1)
+        self.assertNoResult(waiting)
+        control.answers = True
+        self.reactor.advance(1)
+        self.successResultOf(waiting)
+
+    def test_one_that_ends_is_not_waited_for(self) -> None:
+        waiting = self.until_healthy(FakeControl())
+        self.end()
+        self.reactor.advance(1)
+        self.assertEqual(str(self.failureResultOf(waiting, Refused).value), "it did not start")
+
+    def test_one_that_does_not_answer_is_not_waited_for_for_ever(self) -> None:
+        waiting = self.until_healthy(FakeControl())
+        self.reactor.advance(START_MOST)
+        self.assertNoResult(waiting)
+        self.reactor.advance(1)
+        self.assertEqual(str(self.failureResultOf(waiting, Refused).value), "it did not answer within 15 s")
+
+    def test_its_last_lines_are_reported_and_steer_no_terminal(self) -> None:
+        self.daemon.outReceived(b"one\n\x1b[2Jtwo\n")
+        self.assertEqual(self.daemon.report("it failed"), "it failed; its last lines:\n    one\n     [2Jtwo")
 
     def test_its_last_lines_are_kept_however_they_arrive(self) -> None:
         self.daemon.outReceived(b"one\ntw")

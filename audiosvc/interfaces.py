@@ -16,6 +16,7 @@ from twisted.internet.interfaces import (
 
 from audiosvc.errors import AudioServiceError
 from audiosvc.session.track import Play, Snapshot
+from audiosvc.sources.files import Listed
 from audiosvc.sources.model import Source
 from audiosvc.wire.messages import SessionEvent, Status
 
@@ -92,6 +93,9 @@ class ISourceResolver(Protocol):
     def search(self, query: str, limit: int) -> Deferred[list[Source]]: ...
 
     def playlist(self, url: str) -> Deferred[list[Source]]: ...
+
+    def files(self, path: str) -> list[Listed]:
+        """What lies in a folder below the media root, "" for the root itself, where that may be asked."""
 
 
 class IPermit(Protocol):

@@ -21,6 +21,7 @@ from audiosvc.audio import FRAME_BYTES
 from audiosvc.delivery.wishes import Wishes
 from audiosvc.errors import AudioServiceError
 from audiosvc.interfaces import IReactor
+from audiosvc.sources.files import Listed
 from audiosvc.sources.model import Source, Tone
 from audiosvc.wire.codec import Decoder, Received
 from audiosvc.wire.messages import Held, Packet, SessionEvent, Status
@@ -187,6 +188,9 @@ class FakeResolver:
 
     def playlist(self, url: str) -> Deferred[list[Source]]:
         return succeed(list(self.sources.values()))
+
+    def files(self, path: str) -> list[Listed]:
+        return []
 
 
 class FakeConnection:

@@ -12,6 +12,7 @@ import msgspec
 
 from audiosvc.errors import AudioServiceError, InvalidBody, InvalidJson, InvalidQuery
 from audiosvc.session.track import URL_MOST, Seconds, Snapshot, Volume
+from audiosvc.sources.files import Listed
 from audiosvc.sources.model import Source
 from audiosvc.wire.messages import Status
 
@@ -45,6 +46,12 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class UrlQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: Url
+
+
+class FilesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A folder below the media root; nothing is the root itself."""
+
+    path: Annotated[str, msgspec.Meta(max_length=URL_MOST)] = ""
 
 
 class SearchQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,6 +115,12 @@ class Playlist(msgspec.Struct, frozen=True):
     url: str
     count: int
     entries: list[Entry]
+
+
+class Files(msgspec.Struct, frozen=True):
+    path: str
+    count: int
+    entries: list[Listed]
 
 
 class Result(msgspec.Struct, frozen=True):

@@ -94,6 +94,8 @@ ENDPOINTS = (
     Endpoint("get", "/metadata", "What a URL holds", bodies.Description, query=bodies.UrlQuery, errors=_LOOK),
     Endpoint("get", "/playlist", "The tracks behind a URL", bodies.Playlist, query=bodies.UrlQuery, errors=_LOOK),
     Endpoint("get", "/search", "Tracks that fit a text", bodies.Results, query=bodies.SearchQuery, errors=_LOOK),
+    Endpoint("get", "/files", "What lies in a folder of the media root", bodies.Files, query=bodies.FilesQuery,
+             errors=(errors.InvalidQuery, errors.UnsupportedUrl, errors.FilesRefused, errors.SourceNotFound)),
     Endpoint("get", "/health", "The daemon's vitals", Vitals),
     Endpoint("get", "/metrics", "The same for Prometheus", None),
     Endpoint("get", "/openapi.json", "This document", None),

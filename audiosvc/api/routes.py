@@ -116,6 +116,12 @@ class Routes:
         asked = bodies.decode_query(_query(request), bodies.SearchQuery)
         return _reply(request, bodies.results(asked.q, await self._sources.search(asked.q, asked.limit)))
 
+    @app.route("/files", methods=["GET"])
+    def files(self, request: IRequest) -> bytes:
+        path = bodies.decode_query(_query(request), bodies.FilesQuery).path
+        entries = self._sources.files(path)
+        return _reply(request, bodies.Files(path, len(entries), entries))
+
     # --- the daemon itself ---------------------------------------------------------------------------------------
 
     @app.route("/health", methods=["GET"])

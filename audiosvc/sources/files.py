@@ -7,8 +7,10 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote
 
 from audiosvc.errors import FilesRefused, SourceNotFound, UnsupportedUrl
@@ -30,11 +32,25 @@ AUDIO_SUFFIXES = frozenset(
 _HALF_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
-class MediaRoot:
-    """The folder whose files are played; None refuses every file. The folder's own path may be a link."""
+@dataclass(frozen=True)
+class Listed:
+    """An entry of a folder below the media root. `url` is what plays or lists it; `size` is in bytes, of a file."""
 
-    def __init__(self, root: Path | None) -> None:
+    name: str
+    url: str
+    kind: Literal["folder", "file"]
+    size: int | None = None
+
+
+class MediaRoot:
+    """The folder whose files are played; None refuses every file. The folder's own path may be a link.
+
+    `listed` says whether `browse` may be asked.
+    """
+
+    def __init__(self, root: Path | None, *, listed: bool = False) -> None:
         self._root = None if root is None else os.path.realpath(root)
+        self._listed = listed
 
     def locate(self, url: str) -> Path:
         """The path that `url` leads to, below the root with every link followed; whether it is there is not asked.
@@ -66,6 +82,38 @@ class MediaRoot:
         except OSError:
             raise SourceNotFound("the folder cannot be read") from None
         return list(islice(self._playable(paths), LISTED_MOST))
+
+    def browse(self, url: str) -> list[Listed]:
+        """What lies in the folder that `url` names ("" is the root): folders, then audio files, `LISTED_MOST` in all.
+
+        Links that lead out of the root are left out, as is what is neither a folder nor a file, and hidden names.
+        """
+        if not self._listed:
+            raise FilesRefused("files are not listed here: --list-files was not given")
+        folder = self.locate(url or ".")
+        if not stat.S_ISDIR(_mode(folder)):
+            raise SourceNotFound("there is no such folder")
+        try:
+            names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        except OSError:
+            raise SourceNotFound("the folder cannot be read") from None
+        found = [entry for name in names if is_plain(name) and (entry := self._entry(folder / name))]
+        return sorted(found, key=lambda entry: entry.kind != "folder")[:LISTED_MOST]
+
+    def _entry(self, path: Path) -> Listed | None:
+        assert self._root is not None
+        place = path.relative_to(self._root)
+        # What has a colon before its first slash would be taken for a URL, what begins with a dash for an option.
+        url = f"./{place}" if ":" in place.parts[0] or place.parts[0].startswith("-") else str(place)
+        try:
+            status = self.locate(url).stat()
+        except (FilesRefused, OSError):
+            return None
+        if stat.S_ISDIR(status.st_mode):
+            return Listed(path.name, url, "folder")
+        if stat.S_ISREG(status.st_mode) and _is_audio(path.name):
+            return Listed(path.name, url, "file", status.st_size)
+        return None
 
     def _playable(self, paths: Iterable[Path]) -> Iterator[Source]:
         for path in paths:

@@ -12,6 +12,7 @@ from twisted.web.server import Site
 
 from audiosvc.errors import AudioServiceError, ExtractionUnavailable, SessionNotFound, UnsupportedUrl
 from audiosvc.session.track import Play, Snapshot
+from audiosvc.sources.files import Listed
 from audiosvc.sources.model import Source, Tone
 from audiosvc.vitals import DeliveryVitals, EncoderVitals, PacerVitals, Vitals
 
@@ -113,6 +114,11 @@ class FakeSources:
 
     def playlist(self, url: str) -> Deferred[list[Source]]:
         return self._answer([TONE, TONE]) if url.startswith("demo:") else fail(ExtractionUnavailable())
+
+    def files(self, path: str) -> list[Listed]:
+        if self.fails is not None:
+            raise self.fails
+        return [Listed("album", "album", "folder"), Listed("a.ogg", "a.ogg", "file", 7)]
 
     def _answer(self, value: Any) -> Deferred[Any]:
         if self.fails is not None:

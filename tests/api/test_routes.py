@@ -164,6 +164,20 @@ class Sources(RoutesCase):
             },
         )
 
+    def test_a_folder_shows_its_folders_and_files(self) -> None:
+        self.assertEqual(
+            self.get("/files?path=music"),
+            {
+                "path": "music",
+                "count": 2,
+                "entries": [
+                    {"name": "album", "url": "album", "kind": "folder", "size": None},
+                    {"name": "a.ogg", "url": "a.ogg", "kind": "file", "size": 7},
+                ],
+            },
+        )
+        self.assertEqual(self.get("/files")["path"], "")
+
     def test_a_playlist_lists_its_tracks(self) -> None:
         answer = self.get("/playlist?url=demo:album")
         self.assertEqual((answer["url"], answer["count"], len(answer["entries"])), ("demo:album", 2, 2))

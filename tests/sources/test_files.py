@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from audiosvc.errors import FilesRefused, SourceNotFound, UnsupportedUrl
-from audiosvc.sources.files import LISTED_MOST, MediaRoot
+from audiosvc.sources.files import LISTED_MOST, Listed, MediaRoot
 from audiosvc.sources.model import File
 
 
@@ -158,3 +158,45 @@ class ListTests(FilesTests):
 
         self.patch(Path, "iterdir", denied)
         self.assertRaises(SourceNotFound, self.files.list, "album")
+
+
+class BrowseTests(FilesTests):
+    def setUp(self) -> None:
+        super().setUp()
+        self.files = MediaRoot(self.root, listed=True)
+
+    def test_folders_come_first_then_audio_files_with_their_sizes(self) -> None:
+        self.assertEqual(
+            self.files.browse(""),
+            [Listed("album", "album", "folder"), Listed("song.ogg", "song.ogg", "file", 1)],
+        )
+
+    def test_what_is_listed_can_be_played(self) -> None:
+        self.write("music/-v.mp3")
+        self.write("music/a:b.mp3")
+        for entry in self.files.browse("") + self.files.browse("album"):
+            if entry.kind == "file":
+                self.assertEqual(self.found(entry.url).name, entry.name)
+        self.assertIn("./-v.mp3", [entry.url for entry in self.files.browse("")])
+
+    def test_hidden_names_what_is_no_audio_and_links_that_lead_out_are_left_out(self) -> None:
+        self.write("music/.hidden.mp3")
+        self.link("out.ogg", self.top / "secret.ogg")
+        self.link("up", self.top)
+        os.mkfifo(self.root / "pipe.mp3")
+        self.assertEqual([entry.name for entry in self.files.browse("")], ["album", "song.ogg"])
+        self.assertEqual([entry.name for entry in self.files.browse("album")], ["01 a%20b.flac", "02 Größe & more.mp3"])
+
+    def test_it_is_bounded(self) -> None:
+        for i in range(LISTED_MOST + 3):
+            self.write(f"music/many/{i}.ogg")
+        self.assertEqual(len(self.files.browse("many")), LISTED_MOST)
+
+    def test_nothing_outside_and_nothing_that_is_no_folder(self) -> None:
+        for url in ("..", "/etc", "album/../.."):
+            self.assertRaises(FilesRefused, self.files.browse, url)
+        for url in ("song.ogg", "nowhere"):
+            self.assertRaises(SourceNotFound, self.files.browse, url)
+
+    def test_it_is_off_unless_asked_for(self) -> None:
+        self.assertRaises(FilesRefused, MediaRoot(self.root).browse, "")

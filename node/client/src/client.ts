@@ -1,16 +1,14 @@
 import { EventEmitter } from "node:events";
 import { createConnection } from "node:net";
 import type { Duplex } from "node:stream";
+import type { Channel } from "./channel.ts";
+import { Channels } from "./channels.ts";
 import { AudioServiceError } from "./errors.ts";
 import type { SocketClientEvents } from "./events.ts";
-import { Ledger } from "./ledger.ts";
-import { encode, greet } from "./lines.ts";
+import { encode } from "./lines.ts";
 import { type Clock, type ConnectionState, Link, type ReconnectOptions, systemClock } from "./link.ts";
 import {
-  CREDIT_MOST,
-  type Held,
   type HelloEvent,
-  isSessionId,
   type Line,
   type Message,
   NAMES_MOST,
@@ -18,9 +16,6 @@ import {
   type UnknownEvent,
 } from "./messages.ts";
 import { type SessionOptions, SessionStream } from "./stream.ts";
-
-/** What a client that has not named anything yet subscribes to and lets go of, so as not to hear all. */
-const NOBODY = "-";
 
 /** How a {@link SocketClient} connects, and to what. */
 export interface SocketClientOptions {
@@ -55,19 +50,6 @@ export interface ClientStats {
   reconnects: number;
 }
 
-/** One session, as the client keeps it. */
-interface Channel {
-  readonly id: string;
-  readonly ledger: Ledger;
-  /** Asked for by `subscribe` or `session`. */
-  named: boolean;
-  stream: SessionStream | undefined;
-  /** Credit given and not used yet; undefined while the session is paced in real time. */
-  outstanding: number | undefined;
-  /** Credit that repeated packets have used up, to be given back. */
-  owed: number;
-}
-
 /** The data side of the daemon: packets and events of many sessions over one Unix socket that is always read. */
 export class SocketClient extends EventEmitter<SocketClientEvents> {
   readonly stats: ClientStats = { packets: 0, bytes: 0, repeated: 0, unclaimed: 0, reconnects: 0 };
@@ -76,9 +58,8 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
   readonly #resumeTimeout: number;
   readonly #clock: Clock;
   readonly #link: Link;
-  readonly #channels = new Map<string, Channel>();
+  readonly #channels: Channels;
   readonly #strangers = new Set<string>();
-  readonly #indebted = new Set<Channel>();
   #connections = 0;
   #resumeTimer: unknown;
   /** Whether this connection was made anew because the one before it did not resume. */
@@ -92,6 +73,7 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
     this.#name = clientName;
     encode({ type: "hello", ...(clientName !== undefined && { client: clientName }) });
     this.#hearsAll = options.subscriptions === "all";
+    this.#channels = new Channels(this.#hearsAll);
     this.#resumeTimeout = options.resumeTimeout ?? 5_000;
     this.#clock = clock;
     this.#link = new Link(
@@ -102,7 +84,7 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
         clock,
       },
       {
-        greeting: () => this.#greeting(),
+        greeting: () => this.#channels.greeting(this.#name, this.#connections > 0),
         connected: (hello) => this.#connected(hello),
         message: (message) => this.#message(message),
         idle: () => this.#payBack(),
@@ -153,7 +135,7 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
    * session known. Throws `invalid_session_id`, and `too_many_names` beyond 4,096 sessions.
    */
   subscribe(sessionId: string): void {
-    const channel = this.#channel(sessionId);
+    const channel = this.#channels.claim(sessionId);
     if (channel.named) return;
     channel.named = true;
     if (!this.#hearsAll) this.#link.say({ type: "subscribe", session_id: sessionId });
@@ -170,8 +152,7 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
     channel.stream?.finish();
     channel.stream = undefined;
     if (this.#hearsAll) return;
-    channel.outstanding = undefined;
-    channel.owed = 0;
+    channel.forgetCredit();
     this.#link.say({ type: "unsubscribe", session_id: sessionId });
   }
 
@@ -184,11 +165,11 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
   credit(sessionId: string, packets: number): number {
     const line: Line = { type: "credit", session_id: sessionId, packets };
     encode(line);
-    const channel = this.#channels.get(sessionId) ?? (this.#hearsAll ? this.#channel(sessionId) : undefined);
-    if (channel === undefined || !(channel.named || this.#hearsAll)) return 0;
-    channel.outstanding = Math.min(CREDIT_MOST, (channel.outstanding ?? 0) + packets);
+    const channel = this.#hearsAll ? this.#channels.claim(sessionId) : this.#channels.get(sessionId);
+    if (channel === undefined || !this.#channels.hears(channel)) return 0;
+    const outstanding = channel.grant(packets);
     this.#link.say(line);
-    return channel.outstanding;
+    return outstanding;
   }
 
   /** Credit given for the session and not used yet; undefined while it is paced in real time. */
@@ -211,7 +192,7 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
    */
   session(sessionId: string, options: SessionOptions = {}): SessionStream {
     if (this.state === "closed") throw new AudioServiceError("closed", "the client is closed");
-    const channel = this.#channel(sessionId);
+    const channel = this.#channels.claim(sessionId);
     if (channel.stream !== undefined) {
       throw new AudioServiceError("already_open", "the session has a stream", { sessionId });
     }
@@ -235,28 +216,6 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
 
   // --- the connection -----------------------------------------------------------------------------------------------
 
-  #greeting(): Line[] {
-    const held = new Map<string, Held>();
-    const lines: Line[] = [];
-    for (const channel of this.#channels.values()) {
-      const { id, ledger } = channel;
-      if (!channel.named && !this.#hearsAll) {
-        this.#channels.delete(id);
-        continue;
-      }
-      const holds = this.#connections > 0 ? ledger.reconnect() : undefined;
-      if (holds !== undefined) held.set(id, holds);
-      if (!this.#hearsAll) lines.push({ type: "subscribe", session_id: id });
-      if (channel.outstanding !== undefined) {
-        lines.push({ type: "credit", session_id: id, packets: channel.outstanding });
-      }
-    }
-    if (!this.#hearsAll && lines.length === 0) {
-      lines.push({ type: "subscribe", session_id: NOBODY }, { type: "unsubscribe", session_id: NOBODY });
-    }
-    return [...greet(this.#name, held), ...lines];
-  }
-
   #connected(hello: HelloEvent): void {
     this.#connections += 1;
     if (this.#connections > 1) {
@@ -270,8 +229,8 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
 
   #lost(error: AudioServiceError, retryIn: number | undefined): void {
     this.#stopResumeTimer();
-    for (const channel of this.#indebted) channel.owed = 0;
-    this.#indebted.clear();
+    // What was to be given back is outstanding, and said again with the rest on the next connection.
+    this.#channels.settle();
     const over = retryIn === undefined || this.#settle?.retry === false;
     this.#tell("disconnect", { error, retryIn: over ? undefined : retryIn });
     if (over) void this.#shut(error);
@@ -283,7 +242,7 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
       this.#shutting = this.#link.close();
       this.#settle?.reject(error);
       this.#settle = undefined;
-      for (const { stream } of this.#channels.values()) {
+      for (const { stream } of this.#channels) {
         if (error.code === "closed") stream?.finish();
         else stream?.destroy(error);
       }
@@ -300,7 +259,7 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
 
   /** Ends the tracks that were under way when the connection was lost, and of which the daemon says nothing any more. */
   #giveUpLost(): void {
-    for (const channel of [...this.#channels.values()]) {
+    for (const channel of [...this.#channels]) {
       const lost = channel.ledger.unconfirmed ? channel.ledger.lose() : undefined;
       if (lost !== undefined) this.#pass(channel, lost);
     }
@@ -327,14 +286,11 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
       this.#warn(sessionId);
       return;
     }
-    if (channel.outstanding !== undefined && channel.outstanding > 0) channel.outstanding -= 1;
+    channel.spend();
     const verdict = channel.ledger.packet();
     if (verdict === "repeated") {
       this.stats.repeated += 1;
-      if (channel.outstanding === undefined) return;
-      channel.outstanding += 1;
-      channel.owed += 1;
-      this.#indebted.add(channel);
+      this.#channels.reclaim(channel);
     } else if (verdict === "stray" || !this.#deliver(channel, verdict, data)) {
       this.stats.unclaimed += 1;
       if (this.#hearsAll && !channel.named) this.#warn(sessionId);
@@ -346,32 +302,32 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
 
   /** Whether somebody took the packet. */
   #deliver(channel: Channel, number: number, data: Buffer): boolean {
-    if (!channel.named && !this.#hearsAll) return false;
+    if (!this.#channels.hears(channel)) return false;
     const { id: sessionId, stream, ledger } = channel;
-    if (stream !== undefined) this.#guard(() => stream.deliver(data));
+    if (stream !== undefined) guard(() => stream.deliver(data));
     if (this.listenerCount("audio") === 0) return stream !== undefined;
     this.#tell("audio", { sessionId, trackId: ledger.trackId ?? "", number, data });
     return true;
   }
 
   #event(event: SessionEvent): void {
-    const channel =
-      this.#channels.get(event.session_id) ?? (this.#hearsAll ? this.#admit(event.session_id) : undefined);
+    const id = event.session_id;
+    const channel = this.#hearsAll ? this.#channels.admit(id) : this.#channels.get(id);
     if (channel === undefined) return;
     if (event.type === "attached") {
       const skips = channel.ledger.skips(event.track_id, event.packets);
       if (skips && this.#connections > 1 && !this.#insisting) {
         // What is held was said too late to be heeded; on another connection the daemon can still go back to it.
         this.#insisting = true;
-        this.#link.restart(new AudioServiceError("not_resumed", `the daemon left something of ${channel.id} out`));
+        this.#link.restart(new AudioServiceError("not_resumed", `the daemon left something of ${id} out`));
         return;
       }
       this.#insisting = false;
     }
     const { repeated, lost, gap } = channel.ledger.event(event);
-    if (!channel.named && !this.#hearsAll) return;
+    if (!this.#channels.hears(channel)) return;
     if (lost !== undefined) this.#pass(channel, lost);
-    if (gap !== undefined) this.#tell("gap", { sessionId: channel.id, trackId: event.track_id, packets: gap });
+    if (gap !== undefined) this.#tell("gap", { sessionId: id, trackId: event.track_id, packets: gap });
     if (!repeated) this.#pass(channel, event);
   }
 
@@ -388,12 +344,12 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
   #pass(channel: Channel, event: SessionEvent): void {
     const { stream } = channel;
     if (stream !== undefined) {
-      this.#guard(() => stream.notify(event));
+      guard(() => stream.notify(event));
       if (stream.ending && channel.stream === stream) channel.stream = undefined;
     }
     this.#tell("event", event);
     if (event.type !== "error") {
-      this.#guard(() => (this.emit as (name: string, event: SessionEvent) => boolean).call(this, event.type, event));
+      guard(() => (this.emit as (name: string, event: SessionEvent) => boolean).call(this, event.type, event));
     } else if (this.listenerCount("error") > 0) {
       const { code, message, session_id: sessionId, track_id: trackId, played, duration } = event;
       this.#tell("error", new AudioServiceError(code, message, { sessionId, trackId, played, duration }));
@@ -402,42 +358,8 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
 
   // --- the rest -----------------------------------------------------------------------------------------------------
 
-  #channel(sessionId: string): Channel {
-    const channel = this.#channels.get(sessionId) ?? this.#admit(sessionId);
-    if (channel === undefined) throw new AudioServiceError("too_many_names", `a client hears ${NAMES_MOST} sessions`);
-    return channel;
-  }
-
-  /** A new channel; where there are too many, in place of one that nobody asked for and that plays nothing. */
-  #admit(sessionId: string): Channel | undefined {
-    if (!isSessionId(sessionId)) {
-      throw new AudioServiceError("invalid_session_id", `not a session id: ${JSON.stringify(sessionId)}`);
-    }
-    if (this.#channels.size >= NAMES_MOST) {
-      const idle = [...this.#channels.values()].find(
-        (channel) => !channel.named && channel.ledger.trackId === undefined,
-      );
-      if (idle === undefined) return undefined;
-      this.#channels.delete(idle.id);
-    }
-    const channel: Channel = {
-      id: sessionId,
-      ledger: new Ledger(sessionId),
-      named: false,
-      stream: undefined,
-      outstanding: undefined,
-      owed: 0,
-    };
-    this.#channels.set(sessionId, channel);
-    return channel;
-  }
-
   #payBack(): void {
-    for (const channel of this.#indebted) {
-      this.#link.say({ type: "credit", session_id: channel.id, packets: Math.min(CREDIT_MOST, channel.owed) });
-      channel.owed = 0;
-    }
-    this.#indebted.clear();
+    for (const line of this.#channels.settle()) this.#link.say(line);
   }
 
   #warn(sessionId: string): void {
@@ -452,17 +374,17 @@ export class SocketClient extends EventEmitter<SocketClientEvents> {
   }
 
   #tell<K extends keyof SocketClientEvents>(name: K, ...args: SocketClientEvents[K]): void {
-    this.#guard(() => (this.emit as (name: string, ...args: unknown[]) => boolean).call(this, name, ...args));
+    guard(() => (this.emit as (name: string, ...args: unknown[]) => boolean).call(this, name, ...args));
   }
+}
 
-  /** A listener that throws is the process's to deal with; the other sessions' messages are not to suffer. */
-  #guard(call: () => void): void {
-    try {
-      call();
-    } catch (error) {
-      queueMicrotask(() => {
-        throw error;
-      });
-    }
+/** A listener that throws is the process's to deal with; the other sessions' messages are not to suffer. */
+function guard(call: () => void): void {
+  try {
+    call();
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
   }
 }

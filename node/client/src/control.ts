@@ -5,6 +5,7 @@ import { isSessionId } from "./messages.ts";
 import type {
   Description,
   Done,
+  Files,
   Operations,
   Play,
   Playing,
@@ -63,6 +64,7 @@ const ENDPOINTS: { [N in Name]: `${Operations[N]["method"]} ${Operations[N]["pat
   metadata: "GET /metadata",
   playlist: "GET /playlist",
   search: "GET /search",
+  files: "GET /files",
   health: "GET /health",
   metrics: "GET /metrics",
   openapi: "GET /openapi.json",
@@ -153,6 +155,11 @@ export class ControlClient {
   search(q: string, options: RequestOptions & { limit?: number } = {}): Promise<Results> {
     const { limit, ...rest } = options;
     return this.#ask("search", { query: { q, ...(limit !== undefined && { limit: String(limit) }) } }, rest);
+  }
+
+  /** What lies in a folder below the daemon's media root, "" for the root itself; the daemon has to allow it. */
+  files(path = "", options?: RequestOptions): Promise<Files> {
+    return this.#ask("files", { query: { path } }, options);
   }
 
   /** How the daemon is. */

@@ -39,6 +39,8 @@ export type {
   Description,
   Done,
   Entry,
+  Files,
+  Listed,
   Play,
   Playing,
   Playlist,

@@ -85,6 +85,11 @@ export interface UrlQuery {
   url: string;
 }
 
+/** A folder below the media root; nothing is the root itself. */
+export interface FilesQuery {
+  path?: string;
+}
+
 export interface SearchQuery {
   q: string;
   limit?: number;
@@ -140,6 +145,20 @@ export interface Playlist {
   url: string;
   count: number;
   entries: Entry[];
+}
+
+export interface Files {
+  path: string;
+  count: number;
+  entries: Listed[];
+}
+
+/** An entry of a folder below the media root. `url` is what plays or lists it; `size` is in bytes, of a file. */
+export interface Listed {
+  name: string;
+  url: string;
+  kind: "file" | "folder";
+  size?: number | null;
 }
 
 export interface Result {
@@ -255,6 +274,14 @@ export interface Operations {
     body: undefined;
     answer: Results;
   };
+  /** GET /files: What lies in a folder of the media root */
+  files: {
+    method: "GET";
+    path: "/files";
+    query: { path?: string };
+    body: undefined;
+    answer: Files;
+  };
   /** GET /health: The daemon's vitals */
   health: {
     method: "GET";
@@ -284,8 +311,11 @@ export interface Operations {
 /** `code` of every failure that the daemon knows to answer with. */
 export type ProblemCode =
   | "bad_request"
+  | "blocked_address"
   | "body_too_large"
   | "decoder_failed"
+  | "extraction_failed"
+  | "extraction_timeout"
   | "extraction_unavailable"
   | "files_refused"
   | "forbidden_origin"

@@ -7,8 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pipeline, Readable } from "node:stream";
 import { after, before, type TestContext, test } from "node:test";
+import { Daemon } from "@audiosvc/testing";
 import { AudioServiceError, ControlClient } from "../dist/index.js";
-import { type Daemon, startDaemon } from "./daemon.ts";
 import { type OpenApi, render } from "./openapi.ts";
 
 let daemon: Daemon;
@@ -18,7 +18,7 @@ const token = "a-token-of-this-test-and-no-other";
 
 before(async () => {
   writeFileSync(join(folder, "token"), `${token}\n`, { mode: 0o600 });
-  daemon = await startDaemon({ args: ["--token-file", join(folder, "token")] });
+  daemon = await Daemon.start({ args: ["--token-file", join(folder, "token")] });
   control = new ControlClient({ url: daemon.api, token });
 });
 
@@ -53,6 +53,7 @@ test("a session from its play to its end", async () => {
 test("what there is to play, and how the daemon is", async () => {
   const url = "demo:tone?hz=440&seconds=5";
   assert.deepEqual(await control.metadata(url), { ...(await control.metadata(url)), url, duration: 5 });
+  await assert.rejects(control.files(), { code: "files_refused", status: 422 });
   assert.ok((await control.playlist("demo:")).entries.some((entry) => entry.url === "demo:prelude"));
   const { results } = await control.search("demo:", { limit: 2 });
   assert.equal(results.length, 2);

@@ -1,17 +1,16 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { dirname } from "node:path";
 import { after, before, type TestContext, test } from "node:test";
+import { Daemon, Detour } from "@audiosvc/testing";
 import { ControlClient, type SessionEvent, SocketClient, type SocketClientOptions } from "../dist/index.js";
-import { type Daemon, startDaemon, startProxy } from "./daemon.ts";
 import { random } from "./random.ts";
 
 let daemon: Daemon;
 let control: ControlClient;
 
 before(async () => {
-  daemon = await startDaemon();
+  daemon = await Daemon.start();
   control = new ControlClient({ url: daemon.api });
 });
 
@@ -74,8 +73,8 @@ test("a session without credit is paced in real time", async (t) => {
 });
 
 test("a socket cut at any byte, again and again: no packet and no event is lost or doubled", async (t) => {
-  const proxy = await startProxy(daemon.socket);
-  t.after(() => proxy.close());
+  const detour = await Detour.start(daemon.socket);
+  t.after(() => detour.close());
   const next = random(11);
   const urls = ["demo:tone?hz=440&seconds=12", "demo:prelude"];
 
@@ -108,7 +107,7 @@ test("a socket cut at any byte, again and again: no packet and no event is lost 
       over = true;
     });
     while (cutting && !over) {
-      proxy.cutAfter(Math.floor(next() * 30_000));
+      detour.cutAfter(Math.floor(next() * 30_000));
       await Promise.race([all, once(client, "connect")]);
     }
     await all;
@@ -117,7 +116,7 @@ test("a socket cut at any byte, again and again: no packet and no event is lost 
   };
 
   const whole = await run(daemon.socket, false);
-  const cut = await run(proxy.path, true);
+  const cut = await run(detour.path, true);
   assert.deepEqual(cut.heard, whole.heard);
   assert.equal(whole.heard[0]?.length, 600 + 2);
   assert.ok(cut.reconnects >= 5, `only ${cut.reconnects} cuts`);
@@ -125,23 +124,23 @@ test("a socket cut at any byte, again and again: no packet and no event is lost 
 });
 
 test("a client that is too busy to say in time what it holds loses nothing either", async (t) => {
-  const proxy = await startProxy(daemon.socket);
-  t.after(() => proxy.close());
-  const client = await connect(t, { path: proxy.path, reconnect: { min: 1, max: 20 } });
+  const detour = await Detour.start(daemon.socket);
+  t.after(() => detour.close());
+  const client = await connect(t, { path: detour.path, reconnect: { min: 1, max: 20 } });
   const losses: string[] = [];
   client.on("disconnect", ({ error }) => losses.push(error.code));
   client.on("gap", (gap) => assert.fail(JSON.stringify(gap)));
   const whole = await playAll(client, "busy", "demo:tone?hz=440&seconds=4");
-  proxy.cutAfter(20_000);
-  proxy.holdUp(200);
+  detour.cutAfter(20_000);
+  detour.holdUp(200);
   assert.deepEqual(await playAll(client, "busy", "demo:tone?hz=440&seconds=4"), whole);
   assert.ok(losses.includes("not_resumed"), losses.join());
 });
 
 test("pauses, seeks and a connection lost meanwhile come in their places, once", async (t) => {
-  const proxy = await startProxy(daemon.socket);
-  t.after(() => proxy.close());
-  const client = await connect(t, { path: proxy.path, reconnect: { min: 1, max: 20 } });
+  const detour = await Detour.start(daemon.socket);
+  t.after(() => detour.close());
+  const client = await connect(t, { path: detour.path, reconnect: { min: 1, max: 20 } });
   const types: string[] = [];
   const stream = client.session("steered", { window: 20 });
   stream.on("event", ({ type }: SessionEvent) => types.push(type));
@@ -152,14 +151,14 @@ test("pauses, seeks and a connection lost meanwhile come in their places, once",
   await said("ready");
   await control.pause("steered");
   await said("paused");
-  proxy.cut();
+  detour.cut();
   await once(client, "connect");
   await said("attached");
   await control.seek("steered", 20);
   await said("seeked");
   await control.resume("steered");
   await said("resumed");
-  proxy.cut();
+  detour.cut();
   await once(client, "connect");
   await control.stop("steered");
   await said("stopped");
@@ -204,17 +203,16 @@ test("a track that cannot be played is an error with the daemon's code", async (
 });
 
 test("a daemon killed and started again: the client comes back, and what it played is told lost", async (t) => {
-  const first = await startDaemon();
-  t.after(() => first.stop());
-  const client = await connect(t, { path: first.socket, resumeTimeout: 200, reconnect: { min: 10, max: 50 } });
-  const api = new ControlClient({ url: first.api });
+  const own = await Daemon.start();
+  t.after(() => own.stop());
+  const client = await connect(t, { path: own.socket, resumeTimeout: 200, reconnect: { min: 10, max: 50 } });
+  const api = new ControlClient({ url: own.api });
   t.after(() => api.close());
   const stream = client.session("a", { follow: false });
   await api.play("a", { url: "demo:tone?seconds=60" });
   while (stream.held < 50) await once(client, "audio");
-  await first.kill();
-  const second = await startDaemon({ folder: dirname(first.socket) });
-  t.after(() => second.stop());
+  await own.kill();
+  await own.start();
   const packets = await stream.toArray();
   assert.equal(packets.length, client.stats.packets);
   assert.equal(stream.terminal?.type === "error" && stream.terminal.code, "track_lost");
@@ -222,7 +220,7 @@ test("a daemon killed and started again: the client comes back, and what it play
 });
 
 test("the daemon's end is told as one, and the stream ends", async (t) => {
-  const other = await startDaemon();
+  const other = await Daemon.start();
   t.after(() => other.stop());
   const client = await connect(t, { path: other.socket, reconnect: false });
   const api = new ControlClient({ url: other.api });

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { startDaemon } from "./daemon.ts";
+import { Daemon } from "@audiosvc/testing";
 
 const run = promisify(execFile);
 const PACKAGE = fileURLToPath(new URL("..", import.meta.url));
@@ -36,7 +36,7 @@ test("packed and installed into an empty project, the README's example runs", as
   assert.equal(lines.length, 10);
   writeFileSync(join(folder, "example.js"), example);
 
-  const daemon = await startDaemon();
+  const daemon = await Daemon.start();
   t.after(() => daemon.stop());
   const env = { ...process.env, AUDIOSVC_SOCKET: daemon.socket, AUDIOSVC_API: daemon.api };
   const { stdout } = await run(process.execPath, ["example.js"], { cwd: folder, env, timeout: 60_000 });

@@ -54,6 +54,24 @@ test("packets that come again are dropped, and their credit is given back", asyn
   assert.equal(client.outstanding("a"), 6);
 });
 
+test("credit for packets that came again is not given back to a session that is heard no more", async (t) => {
+  const { daemon, clock, client } = open(t);
+  client.subscribe("a");
+  await client.connect();
+  client.credit("a", 10);
+  daemon.connection.say(ready("a", "t1"));
+  daemon.connection.send("a", "1", "2");
+  await settle();
+  daemon.connection.drop();
+  await settle();
+  await clock.advance(20);
+  client.on("audio", () => client.unsubscribe("a"));
+  daemon.connection.say(attached("a", "t1", 1));
+  daemon.connection.send("a", "2", "3");
+  await settle();
+  assert.equal(daemon.connection.lines.at(-1)?.type, "unsubscribe");
+});
+
 test("a daemon that left packets out is asked once more, and then it is a gap", async (t) => {
   const { daemon, clock, client, heard } = open(t);
   const gaps: unknown[] = [];

@@ -218,7 +218,7 @@ function stats(session) {
     consumedSamples: voice?.report.consumed ?? 0,
     underruns: session.underruns,
     bufferedMs: session.bufferedMs,
-    windowMs: link.window * 20,
+    windowMs: session.windowMs,
     latencyMs: session.latencyMs,
     credit: figures.credit,
     packets: figures.packets,

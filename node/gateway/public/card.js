@@ -233,8 +233,8 @@ function Gauges({ session, stage }) {
       colours ??= coloursOf(meter.current);
       levels.current.take(session.voice?.levels() ?? [], now);
       levels.current.draw(meter.current, colours);
-      const window = session.link.window * 20;
-      drawBuffer(bar.current, colours, { buffered: session.bufferedMs, start: START_MS, window });
+      const { bufferedMs: buffered, windowMs: window } = session;
+      drawBuffer(bar.current, colours, { buffered, start: START_MS, chosen: session.link.window * 20, window });
     });
     return () => {
       forget();
@@ -242,7 +242,7 @@ function Gauges({ session, stage }) {
     };
   }, [session]);
 
-  const { figures, underruns, bufferedMs, latencyMs } = session;
+  const { figures, underruns, bufferedMs, latencyMs, windowMs } = session;
   const [left, right] = session.voice?.levels() ?? [];
   return html`<div class="gauges">
     <div class="gauge">
@@ -253,14 +253,14 @@ function Gauges({ session, stage }) {
     <div class="gauge">
       <span class="gauge-name">Buffer</span>
       <canvas class="buffer" ref=${bar} role="img" aria-label="Buffer, with lines where sound begins and where the window ends"></canvas>
-      <span class="gauge-value">${Math.round(bufferedMs)} ms</span>
+      <span class="gauge-value">${Math.round(bufferedMs)} ms<br />of ${windowMs}</span>
     </div>
     <dl class="figures">
       <${Figure} name="Latency" value=${Math.round(latencyMs)} unit="ms" title="Buffer, and what the browser and the device add" />
       <${Figure} name="Underruns" value=${underruns} unit="" alarm=${underruns > 0} title="Times the sound ran dry while it played" />
       <${Figure} name="Rate" value=${Math.round(figures.kilobits)} unit="kbit/s" title="Of Opus packets, over two seconds" />
       <${Figure} name="Packets" value=${figures.packets.toLocaleString("en")} unit="" title="Of 20 ms, received since the page was opened" />
-      <${Figure} name="Credit" value=${figures.credit} unit=${`of ${session.link.window}`} title="Packets the gateway may still send" />
+      <${Figure} name="Credit" value=${figures.credit} unit=${`of ${windowMs / 20}`} title="Packets the gateway may still send" />
     </dl>
   </div>`;
 }

@@ -113,11 +113,11 @@ function round(context, x, y, width, height) {
 }
 
 /**
- * The buffer: filled so far, with lines where sound begins and where the window ends.
+ * The buffer: filled so far, with lines where sound begins and where the window ends, and a short one where it ended before it grew.
  * @param {HTMLCanvasElement} canvas @param {Colours} colours
- * @param {{ buffered: number, start: number, window: number }} ms
+ * @param {{ buffered: number, start: number, chosen: number, window: number }} ms
  */
-export function drawBuffer(canvas, colours, { buffered, start, window: whole }) {
+export function drawBuffer(canvas, colours, { buffered, start, chosen, window: whole }) {
   const { context, width, height } = fit(canvas);
   const scale = width / (whole * 1.08);
   context.fillStyle = colours.track;
@@ -126,7 +126,7 @@ export function drawBuffer(canvas, colours, { buffered, start, window: whole }) 
   round(context, 0, 0, Math.min(width, buffered * scale), height);
   context.fillStyle = colours.ink;
   for (let y = 0; y < height; y += 4) context.fillRect(start * scale, y, 1, 2);
-  context.fillStyle = colours.ink;
+  if (chosen < whole) context.fillRect(chosen * scale - 1, height / 2, 2, height / 2);
   context.fillRect(Math.min(width - 2, whole * scale - 1), 0, 2, height);
 }
 

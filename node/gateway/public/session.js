@@ -41,6 +41,11 @@ export class Session extends EventTarget {
       const { session, message } = /** @type {CustomEvent} */ (event).detail;
       if (session === name) this.note(`decoder made anew: ${message}`, true);
     });
+    link.addEventListener("window", (event) => {
+      const { session, from, to } = /** @type {CustomEvent} */ (event).detail;
+      if (session === name)
+        this.note(`${to > from ? "ran dry: the" : "calm: the"} window is ${to * 20} ms now`, to > from);
+    });
     link.addEventListener("unsent", (event) => {
       const { message } = /** @type {CustomEvent} */ (event).detail;
       if (message.session === name) this.onmessage(unsent(message));
@@ -157,6 +162,11 @@ export class Session extends EventTarget {
   /** Milliseconds of sound on this side of the gateway: in the decoder and queued behind it. */
   get bufferedMs() {
     return this.voice === undefined ? 0 : this.voice.report.buffered / 48;
+  }
+
+  /** Milliseconds that it may hold: what was chosen, or more since it ran dry. */
+  get windowMs() {
+    return (this.figures.window || this.link.window) * 20;
   }
 
   /** Milliseconds from a packet's arrival to the ear. */

@@ -4,6 +4,7 @@
  */
 import { CreditWindow } from "./credit.js";
 import { hasWebCodecs, webAssembly, webCodecs } from "./decoder.js";
+import { AdaptiveWindow } from "./window.js";
 
 /** @typedef {import("./decoder.js").Decoder} Decoder */
 /** @typedef {Record<string, unknown> & { type?: unknown, session?: unknown }} GatewayMessage */
@@ -38,6 +39,7 @@ class Feed {
   /** @param {string} name @param {number} window packets */
   constructor(name, window) {
     this.name = name;
+    this.window = new AdaptiveWindow(window);
     this.credit = new CreditWindow(window);
     /** Whether this page wants to hear it. */
     this.wanted = false;
@@ -73,8 +75,27 @@ class Feed {
     audio.onmessage = ({ data }) => {
       if (data.epoch !== this.epoch) return;
       this.credit.consumed(data.consumed);
+      this.window.heard(data.consumed);
+      // What a connection that is gone leaves dry, no window would have filled.
+      if (data.dry && this.heard) this.window.ranDry();
+      this.resize();
       this.allow();
     };
+  }
+
+  /** Takes over what the window is now. */
+  resize() {
+    const { size } = this.window;
+    if (size === this.credit.size) return;
+    tell({ type: "window", session: this.name, from: this.credit.size, to: size });
+    this.credit.size = size;
+  }
+
+  /** @param {number} window packets, as the user wants it */
+  choose(window) {
+    this.window.choose(window);
+    this.credit.size = window;
+    this.allow();
   }
 
   join() {
@@ -328,10 +349,7 @@ self.onmessage = ({ data }) => {
       break;
     }
     case "window":
-      for (const feed of feeds.values()) {
-        feed.credit.size = data.window;
-        feed.allow();
-      }
+      for (const feed of feeds.values()) feed.choose(data.window);
       break;
     case "send":
       if (!send(data.message)) tell({ type: "unsent", message: data.message });

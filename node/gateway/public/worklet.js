@@ -17,6 +17,8 @@ class PlayerProcessor extends AudioWorkletProcessor {
     this.worker = undefined;
     this.epoch = 0;
     this.reported = 0;
+    /** Times it ran dry that the worker was told of. */
+    this.told = 0;
     this.port.onmessage = ({ data }) => {
       if (data.hold !== undefined) this.playout.hold(data.hold);
       if (data.worker !== undefined) this.connect(data.worker);
@@ -51,9 +53,11 @@ class PlayerProcessor extends AudioWorkletProcessor {
     if (left === undefined || right === undefined) return true;
     const before = this.playout.phase;
     this.playout.render(left, right);
-    const { phase } = this.playout;
-    if (this.playout.done >= STEP || (phase !== "playing" && this.playout.done > 0)) {
-      this.worker?.postMessage({ consumed: this.playout.takeDone(), epoch: this.epoch });
+    const { phase, done } = this.playout;
+    const dry = this.playout.underruns > this.told;
+    if (dry || done >= STEP || (phase !== "playing" && done > 0)) {
+      this.told = this.playout.underruns;
+      this.worker?.postMessage({ consumed: this.playout.takeDone(), dry, epoch: this.epoch });
     }
     if (phase !== before || currentTime - this.reported >= REPORT) {
       this.reported = currentTime;

@@ -1,17 +1,28 @@
-/** The shell round one user's session: who takes part in it and hears it, and what comes of what `user-session.ts` decides. */
+/** The shell round one user's session: carries out what `step.ts` decides, between those that take part and the daemon. */
 
 import {
   type AudioPacket,
   AudioServiceError,
-  type ControlClient,
   PACKET_SECONDS,
   type SessionEvent,
   type SocketClient,
 } from "@audiosvc/client";
+import { Audience } from "./audience.ts";
+import { type Control, carryOut, isCall } from "./calls.ts";
+import { Jobs } from "./jobs.ts";
 import { Lane } from "./lane.ts";
 import { type Action, type Notice, sessionIdOf } from "./protocol.ts";
 import { indexOf } from "./queue.ts";
-import { type Effect, NEW_SESSION, plays, step, trackOf, type UserEvent, type UserSession } from "./user-session.ts";
+import { step } from "./step.ts";
+import {
+  type Call,
+  type Effect,
+  NEW_SESSION,
+  plays,
+  trackOf,
+  type UserEvent,
+  type UserSession,
+} from "./user-session.ts";
 
 /** Actions of pages that may wait for the daemon's answers to those before them, a session. */
 export const ACTIONS_MOST = 32;
@@ -30,16 +41,13 @@ export interface Member {
 /** What the rooms of one gateway share. Times are ms. */
 export interface House {
   readonly client: Pick<SocketClient, "credit" | "outstanding" | "progress" | "subscribe" | "unsubscribe">;
-  readonly control: Pick<ControlClient, "pause" | "play" | "resume" | "seek" | "status" | "stop" | "volume">;
+  readonly control: Control;
   /** How long a session plays on when nobody takes part any more. */
   readonly grace: number;
   /** How long after a reconnect a track that the daemon took and never told of is believed to be under way. */
   readonly patience: number;
   log(message: string): void;
 }
-
-/** The part of an effect's work that needs the daemon's answer. */
-type Call = Extract<Effect, { do: "play" | "stop" | "pause" | "resume" | "seek" | "volume" | "look" }>;
 
 interface Asker {
   member: Member;
@@ -53,12 +61,8 @@ export class Room {
   readonly #house: House;
   readonly #over: (room: Room) => void;
   readonly #lane: Lane;
-  /** In the order of joining; who hears is the last one that wants to. */
-  readonly #members = new Map<Member, { channel: number; heard: boolean }>();
-  readonly #jobs: (() => Promise<void>)[] = [];
-  readonly #aborting = new AbortController();
-  #working = false;
-  #hearing: { member: Member; channel: number } | undefined;
+  readonly #audience = new Audience<Member>();
+  readonly #jobs: Jobs;
   #state: UserSession = NEW_SESSION;
   #position = 0;
   #heardOf = false;
@@ -71,8 +75,11 @@ export class Room {
     this.sessionId = sessionIdOf(name);
     this.#house = house;
     this.#over = over;
+    this.#jobs = new Jobs((error) => {
+      house.log(`${this.sessionId}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    });
     this.#lane = new Lane({
-      open: () => this.#hearing?.member.full === false,
+      open: () => this.#audience.hearing?.member.full === false,
       deliver: (packet) => this.#deliver(packet),
       outstanding: () => house.client.outstanding(this.sessionId) ?? 0,
       ask: (packets) => house.client.credit(this.sessionId, packets),
@@ -80,7 +87,7 @@ export class Room {
     });
     // A session that an earlier gateway left playing is known before its packets come.
     this.#do({ do: "look" });
-    this.#enqueue(async () => {
+    this.#jobs.add(async () => {
       house.client.subscribe(this.sessionId);
       // Packets come by credit only, even before there is any.
       house.client.credit(this.sessionId, this.#lane.missing);
@@ -95,33 +102,34 @@ export class Room {
   /** `member` takes part, on `channel`; joining again is like leaving and coming back. */
   join(member: Member, channel: number, heard: boolean): void {
     clearTimeout(this.#grace);
-    this.#members.delete(member);
-    this.#members.set(member, { channel, heard });
+    const before = this.#audience.hearing?.member;
+    this.#audience.join(member, channel, heard);
     member.notify(this.name, { type: "session", channel, sessionId: this.sessionId });
-    this.#settle(member);
+    this.#turn(before, member);
     member.notify(this.name, this.#stateFor(member));
     member.notify(this.name, this.#queue());
   }
 
   leave(member: Member): void {
-    this.#members.delete(member);
-    this.#settle(undefined);
-    if (this.#members.size === 0) {
+    const before = this.#audience.hearing?.member;
+    this.#audience.leave(member);
+    this.#turn(before, undefined);
+    if (this.#audience.size === 0) {
       const worthless = !plays(this.#state) && this.#state.queue.tracks.length === 0;
-      this.#grace = setTimeout(() => this.#enqueue(() => this.#end()), worthless ? 0 : this.#house.grace);
+      this.#grace = setTimeout(() => this.#jobs.add(() => this.#end()), worthless ? 0 : this.#house.grace);
     }
   }
 
   /** `member` can take so many more packets; what one says that does not hear does not count. */
   credit(member: Member, packets: number): void {
-    if (member === this.#hearing?.member) {
+    if (member === this.#audience.hearing?.member) {
       this.#lane.credit(packets);
     }
   }
 
   /** `member` takes packets again. */
   drained(member: Member): void {
-    if (member === this.#hearing?.member) {
+    if (member === this.#audience.hearing?.member) {
       this.#lane.move();
     }
   }
@@ -129,11 +137,11 @@ export class Room {
   /** Does what `member` asks, after what was asked before. */
   act(member: Member, action: Action): void {
     const asker: Asker = { member, action: action.action };
-    if (this.#jobs.length >= ACTIONS_MOST) {
+    if (this.#jobs.waiting >= ACTIONS_MOST) {
       this.#refuse(asker, "busy", "too many actions wait for the daemon");
       return;
     }
-    this.#enqueue(async () => {
+    this.#jobs.add(async () => {
       for (const effect of this.#step({ on: "action", action })) {
         if (!isCall(effect)) {
           this.#show(effect, asker);
@@ -174,7 +182,7 @@ export class Room {
     this.#heardOf = false;
     this.#check = setTimeout(() => {
       if (!this.#heardOf) {
-        this.#enqueue(() => this.#verify(trackId));
+        this.#jobs.add(() => this.#verify(trackId));
       }
     }, this.#house.patience);
   }
@@ -183,26 +191,21 @@ export class Room {
   close(): void {
     clearTimeout(this.#grace);
     clearTimeout(this.#check);
-    this.#jobs.length = 0;
-    this.#aborting.abort();
-    this.#members.clear();
-    this.#hearing = undefined;
+    this.#jobs.close();
+    this.#audience.clear();
   }
 
   // --- who hears --------------------------------------------------------------------------------------------------
 
-  /** Finds who hears now. `joined` has its state told by who called. */
-  #settle(joined: Member | undefined): void {
-    const before = this.#hearing?.member;
-    const last = [...this.#members].findLast(([, { heard }]) => heard);
-    this.#hearing = last && { member: last[0], channel: last[1].channel };
-    const now = this.#hearing?.member;
+  /** Who heard `before` may do so no more, and another one does. `joined` has its state told by who called. */
+  #turn(before: Member | undefined, joined: Member | undefined): void {
+    const now = this.#audience.hearing?.member;
     if (now === before && now !== joined) {
       return;
     }
     this.#lane.turn();
     for (const member of new Set([before, now])) {
-      if (member !== undefined && member !== joined && this.#members.has(member)) {
+      if (member !== undefined && member !== joined && this.#audience.has(member)) {
         member.notify(this.name, this.#stateFor(member));
       }
     }
@@ -212,17 +215,18 @@ export class Room {
     if (packet.trackId === this.#state.current?.trackId) {
       this.#position += PACKET_SECONDS;
     }
-    this.#hearing?.member.packet(this.#hearing.channel, packet.data);
+    const { hearing } = this.#audience;
+    hearing?.member.packet(hearing.channel, packet.data);
   }
 
   async #end(): Promise<void> {
-    if (this.#members.size > 0) {
+    if (this.#audience.size > 0) {
       return;
     }
     if (plays(this.#state)) {
       await this.#call({ do: "stop" }, undefined);
     }
-    if (this.#members.size === 0) {
+    if (this.#audience.size === 0) {
       this.close();
       this.#house.client.unsubscribe(this.sessionId);
       this.#over(this);
@@ -249,7 +253,7 @@ export class Room {
   }
 
   #do(call: Call): void {
-    this.#enqueue(async () => {
+    this.#jobs.add(async () => {
       await this.#call(call, undefined);
     });
   }
@@ -269,9 +273,7 @@ export class Room {
         this.#notifyAll(() => this.#queue());
         break;
       case "answerQueue":
-        if (asker !== undefined && this.#members.has(asker.member)) {
-          asker.member.notify(this.name, this.#queue());
-        }
+        this.#answer(asker, this.#queue());
         break;
       case "refuse":
         this.#refuse(asker, effect.code, effect.message);
@@ -281,37 +283,22 @@ export class Room {
   /** Whether the daemon did it. */
   async #call(call: Call, asker: Asker | undefined): Promise<boolean> {
     const { control, log } = this.#house;
-    const options = { signal: this.#aborting.signal };
+    const options = { signal: this.#jobs.signal };
     try {
-      switch (call.do) {
-        case "play":
-          await this.#play(call, asker);
-          break;
-        case "stop":
-          await control.stop(this.sessionId, options);
-          if (this.#lane.ending) {
-            // The daemon has told all it had to tell of this track.
-            this.#lane.flush();
-          }
-          break;
-        case "pause":
-          await control.pause(this.sessionId, options);
-          break;
-        case "resume":
-          await control.resume(this.sessionId, options);
-          break;
-        case "seek":
-          await control.seek(this.sessionId, call.position, options);
-          break;
-        case "volume":
-          await control.volume(this.sessionId, call.volume, options);
-          break;
-        case "look":
-          this.#tell({ on: "found", snapshot: await control.status(this.sessionId, options) });
+      if (call.do === "play") {
+        await this.#play(call, asker);
+      } else if (call.do === "look") {
+        this.#tell({ on: "found", snapshot: await control.status(this.sessionId, options) });
+      } else {
+        await carryOut(control, this.sessionId, call, options);
+        if (call.do === "stop" && this.#lane.ending) {
+          // The daemon has told all it had to tell of this track.
+          this.#lane.flush();
+        }
       }
       return true;
     } catch (error) {
-      if (this.#aborting.signal.aborted) {
+      if (this.#jobs.signal.aborted) {
         return false;
       }
       const { code, message } = wordsOf(error);
@@ -330,12 +317,12 @@ export class Room {
       return;
     }
     try {
-      const options = { signal: this.#aborting.signal };
+      const options = { signal: this.#jobs.signal };
       const play = { url, format: "opus", start_at: startAt, volume } as const;
       const { track_id } = await this.#house.control.play(this.sessionId, play, options);
       this.#tell({ on: "accepted", ask, trackId: track_id });
     } catch (error) {
-      if (!this.#aborting.signal.aborted) {
+      if (!this.#jobs.signal.aborted) {
         const ofTrack = error instanceof AudioServiceError && OF_TRACK.includes(error.status ?? 0);
         this.#tell({ on: "refused", ask, ofTrack, ...wordsOf(error) }, asker);
       }
@@ -344,7 +331,7 @@ export class Room {
 
   async #verify(trackId: string): Promise<void> {
     try {
-      const snapshot = await this.#house.control.status(this.sessionId, { signal: this.#aborting.signal });
+      const snapshot = await this.#house.control.status(this.sessionId, { signal: this.#jobs.signal });
       if (snapshot.track_id === trackId) {
         return;
       }
@@ -368,7 +355,7 @@ export class Room {
       ...(track === undefined ? {} : { track }),
       position: Math.round(this.#position * 1000) / 1000,
       volume: this.#state.volume,
-      heard: member === this.#hearing?.member,
+      heard: member === this.#audience.hearing?.member,
     };
   }
 
@@ -378,56 +365,22 @@ export class Room {
   }
 
   #notifyAll(notice: (member: Member) => Notice): void {
-    for (const member of this.#members.keys()) {
+    for (const member of this.#audience) {
       member.notify(this.name, notice(member));
     }
   }
 
+  /** Tells who asked, if it still takes part. */
+  #answer(asker: Asker | undefined, notice: Notice): void {
+    if (asker !== undefined && this.#audience.has(asker.member)) {
+      asker.member.notify(this.name, notice);
+    }
+  }
+
   #refuse(asker: Asker | undefined, code: string, message: string): void {
-    if (asker !== undefined && this.#members.has(asker.member)) {
-      asker.member.notify(this.name, { type: "error", code, message, action: asker.action });
+    if (asker !== undefined) {
+      this.#answer(asker, { type: "error", code, message, action: asker.action });
     }
-  }
-
-  // --- one after another --------------------------------------------------------------------------------------------
-
-  #enqueue(job: () => Promise<void>): void {
-    if (this.#aborting.signal.aborted) {
-      return;
-    }
-    this.#jobs.push(job);
-    if (!this.#working) {
-      this.#working = true;
-      void this.#work();
-    }
-  }
-
-  async #work(): Promise<void> {
-    for (let job = this.#jobs.shift(); job !== undefined; job = this.#jobs.shift()) {
-      try {
-        await job();
-      } catch (error) {
-        this.#house.log(
-          `${this.sessionId}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
-        );
-      }
-    }
-    this.#working = false;
-  }
-}
-
-function isCall(effect: Effect): effect is Call {
-  switch (effect.do) {
-    case "play":
-    case "stop":
-    case "pause":
-    case "resume":
-    case "seek":
-    case "volume":
-    case "look":
-      return true;
-    default:
-      return false;
   }
 }
 

@@ -89,9 +89,9 @@ export async function waitFor(page: Page, expression: string, timeout = 15_000):
 }
 
 /** Waits until `condition`, JavaScript about the session's `stats`, is true. */
-export async function until(page: Page, session: string, condition: string): Promise<Stats> {
+export async function until(page: Page, session: string, condition: string, timeout?: number): Promise<Stats> {
   try {
-    await waitFor(page, `(({ ...stats }) => ${condition})(audiosvc.stats(${JSON.stringify(session)}))`);
+    await waitFor(page, `(({ ...stats }) => ${condition})(audiosvc.stats(${JSON.stringify(session)}))`, timeout);
   } catch (error) {
     throw new Error(JSON.stringify(await stats(page, session)), { cause: error });
   }

@@ -4,10 +4,10 @@ import assert from "node:assert/strict";
 import { after, before, describe, type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ControlClient } from "@audiosvc/client";
+import { Daemon, Detour } from "@audiosvc/testing";
 import { Gateway, type GatewayOptions } from "../dist/index.js";
 import { BUFFERED_MOST } from "../dist/page-socket.js";
 import { CREDIT_MOST } from "../dist/protocol.js";
-import { Daemon, Detour } from "./daemon.ts";
 import { Page } from "./page.ts";
 
 const A = "demo:tone?hz=440&seconds=4";

@@ -55,6 +55,22 @@ export function findTone(samples: Float32Array, hz: number): FoundTone {
   };
 }
 
+/** dBFS of the peak of what there is of `hz` in all of `samples`. */
+export function levelOf(samples: Float32Array, hz: number): number {
+  let [real, imaginary] = [0, 0];
+  for (const [at, sample] of samples.entries()) {
+    const weight = (1 - Math.cos((2 * Math.PI * (at + 0.5)) / samples.length)) * sample;
+    real += weight * Math.cos(angle(hz, at));
+    imaginary -= weight * Math.sin(angle(hz, at));
+  }
+  return 20 * Math.log10((2 * Math.hypot(real, imaginary)) / samples.length);
+}
+
+/** How long it lasts, to be told. */
+export function seconds(samples: Float32Array): string {
+  return (samples.length / RATE).toFixed(1);
+}
+
 /** The tone's angle at that sample, kept small so that it stays exact. */
 function angle(hz: number, at: number): number {
   return (2 * Math.PI * ((hz * at) % RATE)) / RATE;

@@ -3,16 +3,9 @@ import { describe, test } from "node:test";
 import type { SessionEvent, Snapshot } from "@audiosvc/client";
 import type { Action } from "../dist/protocol.js";
 import { indexOf } from "../dist/queue.js";
-import {
-  type Effect,
-  FAILURES_MOST,
-  NEW_SESSION,
-  plays,
-  step,
-  trackOf,
-  type UserEvent,
-  type UserSession,
-} from "../dist/user-session.js";
+import { step } from "../dist/step.js";
+import { FAILURES_MOST } from "../dist/succession.js";
+import { type Effect, NEW_SESSION, plays, trackOf, type UserEvent, type UserSession } from "../dist/user-session.js";
 
 /** Runs events through the table and keeps what comes of them, in short. */
 class Run {

@@ -6,6 +6,8 @@ import { type TestContext, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { AudioServiceError, type ControlClient, type SocketClient } from "@audiosvc/client";
 import type { WebSocket } from "ws";
+import { BUFFERED_MOST } from "../dist/page-socket.js";
+import { CREDIT_MOST } from "../dist/protocol.js";
 import { HEARTBEAT_MS, ROOMS_MOST, SEARCHES_MOST, WebSocketHandler } from "../dist/websocket-handler.js";
 
 class FakeSocket extends EventEmitter {
@@ -13,11 +15,14 @@ class FakeSocket extends EventEmitter {
   readyState = 1;
   bufferedAmount = 0;
   said: Record<string, unknown>[] = [];
+  packets: string[] = [];
   pings = 0;
 
   send(data: string | Buffer, sent?: () => void): void {
     if (typeof data === "string") {
       this.said.push(JSON.parse(data));
+    } else {
+      this.packets.push(data.subarray(1).toString());
     }
     sent?.();
   }
@@ -43,12 +48,14 @@ class FakeSocket extends EventEmitter {
 
 function open(t: TestContext) {
   t.mock.timers.enable({ apis: ["setTimeout", "setInterval"] });
+  /** Packets that the daemon may send, by the session's id. */
+  const credit = new Map<string, number>();
   const client = Object.assign(new EventEmitter(), {
     state: "connected",
     subscribe: () => undefined,
     unsubscribe: () => undefined,
-    credit: () => 0,
-    outstanding: () => 0,
+    credit: (id: string, packets: number) => credit.set(id, (credit.get(id) ?? 0) + packets),
+    outstanding: (id: string) => credit.get(id) ?? 0,
   });
   const searches: { signal: AbortSignal; resolve(value: unknown): void }[] = [];
   const control = {
@@ -74,7 +81,7 @@ function open(t: TestContext) {
     handler.accept(socket as unknown as WebSocket);
     return socket;
   };
-  return { handler, client, searches, accept };
+  return { handler, client, credit, searches, accept };
 }
 
 test("a socket that does not answer pings is cut off", (t) => {
@@ -87,6 +94,45 @@ test("a socket that does not answer pings is cut off", (t) => {
   assert.equal(lively.pings, 2);
   assert.equal(dead.readyState, 3);
   assert.equal(handler.sockets, 1);
+});
+
+test("a socket that reads nothing for 30 s is sent no packet and has no more than its credit asked for; the other gets all", (t) => {
+  const { handler, client, credit, accept } = open(t);
+  const [deaf, lively] = [accept(), accept()];
+  for (const [socket, session] of [
+    [deaf, "deaf"],
+    [lively, "lively"],
+  ] as const) {
+    socket.say({ action: "join", session });
+    socket.say({ action: "credit", session, packets: 15 });
+  }
+  deaf.bufferedAmount = BUFFERED_MOST;
+  let number = 0;
+  let held = 0;
+  for (let ms = 0; ms < 30_000; ms += 20) {
+    number += 1;
+    for (const [id, left] of credit) {
+      if (left > 0) {
+        credit.set(id, left - 1);
+        client.emit("audio", { sessionId: id, trackId: "t1", number, data: Buffer.from(String(number)) });
+      }
+    }
+    if (number % 5 === 0) {
+      lively.say({ action: "credit", session: "lively", packets: 5 });
+    }
+    if (number % 50 === 0) {
+      deaf.say({ action: "credit", session: "deaf", packets: 100 });
+    }
+    held = Math.max(held, handler.vitals().held);
+    t.mock.timers.tick(20);
+  }
+  assert.deepEqual(
+    lively.packets,
+    Array.from({ length: 1500 }, (_, i) => String(i + 1)),
+  );
+  assert.deepEqual(deaf.packets, []);
+  assert.ok(held <= CREDIT_MOST, `${held} packets wait`);
+  assert.equal(credit.get("user:deaf"), 0);
 });
 
 test("pages are told when the daemon goes, once, and when it comes back", (t) => {

@@ -37,12 +37,16 @@ setup(
         "Twisted[tls]>=25.5",
         "klein>=24.8",
         "treq>=25.5",
+        "h11>=0.14",
         "idna>=3.7",
         "msgspec>=0.19",
         "prometheus-client>=0.22",
         "opuslib>=3.0.1",
         # Carries a libopus for machines that have none.
         "opuslib-next-bundled>=0.1.1; platform_machine in 'x86_64 aarch64 arm64'",
+        # Reads the pages of web sites. For YouTube it needs the scripts too, and on PATH a deno or a node to run them.
+        "yt-dlp>=2026.10.26",
+        "yt-dlp-ejs>=0.8",
         # Carries an FFmpeg.
         "imageio-ffmpeg>=0.6",
         # The standard library's own until 3.12.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -22,21 +24,33 @@ def find_ffmpeg(path: str | None = None) -> str:
             raise ValueError(f"{path} may not be executed")
         if not _is_ffmpeg(named):
             raise ValueError(f"{path} is not FFmpeg: it does not answer -version as FFmpeg does")
+        hls_options(str(named))
         return str(named)
     found = _in_the_wheel() or shutil.which("ffmpeg")
     if found is None:
         raise ValueError("no FFmpeg found: install imageio-ffmpeg or FFmpeg, or name one")
-    return str(Path(found).absolute())
+    found = str(Path(found).absolute())
+    hls_options(found)
+    return found
+
+
+@cache
+def hls_options(ffmpeg: str) -> frozenset[str]:
+    """The options of `ffmpeg`'s HLS demuxer, which differ much between versions; asked of it once, when it is found."""
+    said = _answer(ffmpeg, "-hide_banner", "-h", "demuxer=hls").decode("ascii", "replace")
+    return frozenset(re.findall(r"^ +-(\w+) ", said, re.MULTILINE))
 
 
 def _is_ffmpeg(program: Path) -> bool:
+    return _answer(str(program), "-version").startswith(b"ffmpeg version ")
+
+
+def _answer(*argv: str) -> bytes:
+    """What it says to that; nothing if it cannot be run or does not come to an end."""
     try:
-        answer = subprocess.run(
-            [program, "-version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=ANSWER_SECONDS
-        )
+        return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=ANSWER_SECONDS).stdout
     except (OSError, subprocess.TimeoutExpired):
-        return False
-    return answer.stdout.startswith(b"ffmpeg version ")
+        return b""
 
 
 def _in_the_wheel() -> str | None:

@@ -7,8 +7,10 @@ import ssl
 from collections.abc import Mapping
 
 from audiosvc.audio import FRAME_SAMPLES, FRAME_SECONDS, SAMPLE_RATE
+from audiosvc.codec.passing import LEAD_SECONDS
 from audiosvc.errors import UnsupportedUrl
-from audiosvc.sources.model import File, Http, Source, Tone
+from audiosvc.ffmpeg.binary import hls_options
+from audiosvc.sources.model import File, Http, Media, Source, Tone
 
 ALLOC_MOST = 64 * 1024 * 1024
 """Bytes FFmpeg may ask for at once. A picture of 16,000 x 16,000 inside an MP3 takes 780 MB without it."""
@@ -19,8 +21,24 @@ STALL_SECONDS = 10
 RECONNECT_SECONDS = 4
 """Longest wait between two attempts to resume a dropped transfer; they double from 0, then it gives up."""
 
+EXACT_SECONDS = 600
+"""Up to where an MP3 of a varying bit rate is sought in exactly, by fetching all that lies before.
+
+Its table of contents is off by up to 0.4 % of its length, a second in a song: too much to go on from after a break."""
+
+_HLS = {"seg_max_retry": "3", "extension_picky": "0", "http_seekable": "0", "http_persistent": "0"}
+"""A segment that does not come is asked for again before it is left out. It may have any name, as CDNs give it any:
+what it may be is bounded by the lists of formats and protocols, and where it may lie by the door. Where segments are
+ranges of one file FFmpeg 9 loses most of the sound, unless it is told that servers know no ranges (then it asks for the
+very ranges, and not for all up to the file's end) and not to use a connection twice."""
+
 CHUNK_SAMPLES = 5 * FRAME_SAMPLES
-"""Samples that go through FFmpeg's filters and into the pipe together: a tenth fewer cycles than a frame at a time."""
+"""Samples that go through FFmpeg's filters and into the pipe together: a tenth fewer cycles than a frame at a time.
+Pages of copied Opus hold as many."""
+
+LATE_SAMPLES = SAMPLE_RATE
+"""The same where HLS is sought in: when the first of the sound is given, FFmpeg has said where it begins. It finds out
+behind the first time stamp, which comes half a second after the first sound."""
 
 HEADERS_ALLOWED = frozenset({"accept", "accept-language", "cookie", "origin", "referer", "user-agent"})
 """Request headers that a source may bring with it; others are left out. FFmpeg makes those of the transfer itself."""
@@ -50,6 +68,10 @@ _CODECS = ",".join(
 )
 """Sound only: pictures and video are not decoded while probing, which costs memory, time and attack surface."""
 
+NO_WAY_OUT = {"http_proxy": "http://127.0.0.1:0"}
+"""In the environment of a child without a permit. No port is 0, so it fetches nothing at all; without a proxy it would
+fetch from anywhere."""
+
 _PROTOCOLS = "http,https,tcp,tls,crypto,httpproxy"
 
 
@@ -57,18 +79,33 @@ def decode_argv(ffmpeg: str, source: Source, position: float = 0.0, duration: fl
     """Decode `source` from `position` on to s16le 48 kHz stereo on standard output.
 
     Seconds, both; `duration` None is to the end, and less than a frame is a frame. What FFmpeg says, each line with its
-    level, goes to standard error for `report` to read. Raises `UnsupportedUrl` for headers that cannot be sent.
+    level, goes to standard error for `report` to read; see `Report.early` for where the sound may begin in HLS. Raises
+    `UnsupportedUrl` for what is not fetched, and for headers that cannot be sent.
     """
     media = source.media
     if isinstance(media, Tone):
         argv = [*_common(ffmpeg), *_tone(media, position, duration)]
     else:
-        argv = [*_common(ffmpeg), *_opened(media, position)]
-        if duration is not None:
-            argv += ["-t", _seconds(max(duration, FRAME_SECONDS))]
+        argv = _played(ffmpeg, media, position, None if duration is None else max(duration, FRAME_SECONDS))
     shape = f"aformat=sample_fmts=s16:sample_rates={SAMPLE_RATE}:channel_layouts=stereo"
-    argv += ["-map", "0:a:0", "-vn", "-sn", "-dn", "-af", f"{shape},asetnsamples=n={CHUNK_SAMPLES}:p=0"]
+    chunk = LATE_SAMPLES if _sought_in_hls(media, position) else CHUNK_SAMPLES
+    argv += ["-map", "0:a:0", "-vn", "-sn", "-dn", "-af", f"{shape},asetnsamples=n={chunk}:p=0"]
     return [*argv, "-threads", "1", "-c:a", "pcm_s16le", "-f", "s16le", "pipe:1"]
+
+
+def copy_argv(ffmpeg: str, media: File | Http, position: float = 0.0, duration: float | None = None) -> list[str]:
+    """Copy the Opus of `media` into Ogg on standard output, for `codec.passing`; the rest is as in `decode_argv`.
+
+    It begins with the page or the cluster that holds what is `LEAD_SECONDS` before `position`. Granule positions count
+    from there, so they may be negative. Where the source is of another codec FFmpeg says so, or gives Ogg that is not
+    Opus.
+    """
+    start = max(0.0, position - LEAD_SECONDS)
+    # Packets that begin within `duration` are copied. The first begins before `position`, by less than half a frame.
+    until = None if duration is None else position - start + max(duration, FRAME_SECONDS) - FRAME_SECONDS / 2
+    pages = ["-page_duration", str(CHUNK_SAMPLES * 1_000_000 // SAMPLE_RATE), "-avoid_negative_ts", "disabled"]
+    argv = [*_played(ffmpeg, media, start, until), "-map", "0:a:0", "-vn", "-sn", "-dn", "-map_metadata", "-1"]
+    return [*argv, "-c:a", "copy", *pages, "-f", "opus", "pipe:1"]
 
 
 def probe_argv(ffmpeg: str, source: Source) -> list[str]:
@@ -77,7 +114,7 @@ def probe_argv(ffmpeg: str, source: Source) -> list[str]:
     FFmpeg then complains that it was given no output, which `report` knows.
     """
     media = source.media
-    opened = _tone(media, 0.0, None) if isinstance(media, Tone) else _opened(media, 0.0)
+    opened = _tone(media, 0.0, None) if isinstance(media, Tone) else _opened(ffmpeg, media, 0.0)
     return [*_common(ffmpeg), *opened]
 
 
@@ -100,20 +137,39 @@ def _common(ffmpeg: str) -> list[str]:
     return [ffmpeg, *quiet, "-max_alloc", str(ALLOC_MOST), "-filter_threads", "1", "-threads", "1"]
 
 
-def _opened(media: File | Http, position: float) -> list[str]:
+def _sought_in_hls(media: Media, position: float) -> bool:
+    return isinstance(media, Http) and media.demuxer == "hls" and position > 0
+
+
+def _verbose(media: File | Http) -> list[str]:
+    """That a station has announced another title FFmpeg says at this level only."""
+    return ["-v", "level+verbose"] if isinstance(media, Http) and media.station else []
+
+
+def _played(ffmpeg: str, media: File | Http, position: float, until: float | None) -> list[str]:
+    limit = [] if until is None else ["-t", _seconds(until)]
+    return [*_common(ffmpeg), *_verbose(media), *_opened(ffmpeg, media, position), *limit]
+
+
+def _opened(ffmpeg: str, media: File | Http, position: float) -> list[str]:
     seek = ["-ss", _seconds(position)] if position > 0 else []
-    return [*(_file() if isinstance(media, File) else _http(media)), *seek, "-i", _input(media)]
+    return [*(_file() if isinstance(media, File) else _http(ffmpeg, media, position)), *seek, "-i", _input(media)]
 
 
 def _input(media: File | Http) -> str:
-    return f"file:{media.path}" if isinstance(media, File) else media.url
+    if isinstance(media, File):
+        return f"file:{media.path}"
+    # `tcp:` and `httpproxy:` have to be allowed as what HTTP goes over, and as a source would go past the proxy.
+    if not media.url.startswith(("http://", "https://")):
+        raise UnsupportedUrl("only http:// and https:// are fetched")
+    return media.url
 
 
 def _file() -> list[str]:
     return ["-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS, "-codec_whitelist", _CODECS]
 
 
-def _http(media: Http) -> list[str]:
+def _http(ffmpeg: str, media: Http, position: float) -> list[str]:
     """A server's media.
 
     Not `-reconnect_streamed`: where a server ignores Range, FFmpeg would begin the media anew in mid-track, again and
@@ -123,7 +179,15 @@ def _http(media: Http) -> list[str]:
     """
     argv = ["-protocol_whitelist", _PROTOCOLS, "-format_whitelist", _STREAMED, "-codec_whitelist", _CODECS]
     argv += ["-rw_timeout", str(STALL_SECONDS * 1_000_000)]
-    argv += ["-reconnect", "1", "-reconnect_delay_max", str(RECONNECT_SECONDS), "-fflags", "+fastseek"]
+    argv += ["-reconnect", "1", "-reconnect_delay_max", str(RECONNECT_SECONDS)]
+    if not (media.vbr and position <= EXACT_SECONDS):
+        argv += ["-fflags", "+fastseek"]
+    if media.demuxer is not None:
+        # Options of a demuxer are fatal to every other one.
+        argv += ["-f", media.demuxer]
+    if media.demuxer == "hls":
+        known = hls_options(ffmpeg)
+        argv += [word for name, value in _HLS.items() if name in known for word in (f"-{name}", value)]
     headers = _headers(media.headers)
     return [*argv, "-headers", headers] if headers else argv
 

@@ -11,6 +11,7 @@ from audiosvc.errors import AudioServiceError, SourceTimeout
 from audiosvc.ffmpeg.command import probe_argv
 from audiosvc.ffmpeg.process import Child, Spawner
 from audiosvc.ffmpeg.report import Report
+from audiosvc.interfaces import IPermit
 from audiosvc.sources.model import Source
 
 PROBE_SECONDS = 15.0
@@ -18,25 +19,40 @@ PROBE_SECONDS = 15.0
 
 
 def probe(
-    reactor: IReactorTime, spawner: Spawner, ffmpeg: str, source: Source, timeout: float = PROBE_SECONDS
+    reactor: IReactorTime,
+    spawner: Spawner,
+    ffmpeg: str,
+    source: Source,
+    permit: IPermit | None = None,
+    timeout: float = PROBE_SECONDS,
 ) -> Deferred[Source]:
     """`source` with what its media say of themselves, its own title where they have none.
 
-    Fails with an `AudioServiceError`, `SourceTimeout` after `timeout` seconds.
+    `permit` is the way to those that are fetched. Fails with an `AudioServiceError`, `SourceTimeout` after `timeout`
+    seconds.
     """
-    return _Probe(reactor, spawner, ffmpeg, source, timeout).answer
+    return _Probe(reactor, spawner, ffmpeg, source, permit, timeout).answer
 
 
 class _Probe:
     """One FFmpeg without an output, until it has exited or its time is up."""
 
-    def __init__(self, reactor: IReactorTime, spawner: Spawner, ffmpeg: str, source: Source, timeout: float) -> None:
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        spawner: Spawner,
+        ffmpeg: str,
+        source: Source,
+        permit: IPermit | None,
+        timeout: float,
+    ) -> None:
         self.answer: Deferred[Source] = Deferred()
         self._source = source
+        self._permit = permit
         self._report = Report()
         self._child: Child | None = None
         self._deadline = reactor.callLater(timeout, self._late)
-        self._pending = spawner.spawn(probe_argv(ffmpeg, source), self._report, self._started, self._fail)
+        self._pending = spawner.spawn(probe_argv(ffmpeg, source), self._report, self._started, self._fail, permit)
 
     def _started(self, child: Child) -> None:
         self._child = child
@@ -53,7 +69,8 @@ class _Probe:
             duration = source.duration if report.duration is None else report.duration
             self.answer.callback(replace(source, title=title, uploader=uploader, duration=duration))
         else:
-            self.answer.errback(report.error())
+            refused = self._permit and (self._permit.denial or self._permit.trouble)
+            self.answer.errback(refused or report.error())
 
     def _late(self) -> None:
         self._pending.cancel()

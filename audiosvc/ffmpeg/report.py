@@ -1,13 +1,14 @@
 """What FFmpeg says on standard error, read: the description of its input, and what went wrong.
 
-Written against the output of `-v level+info` of FFmpeg 5.1 and 9.0. FFmpeg's exit status is no part of this: it is 0
-for a dropped source, a stall and a refusal in mid-track.
+Written against the output of `-v level+info` of FFmpeg 5.1 and 9.0, and of `level+verbose` for stations. FFmpeg's exit
+status is no part of this: it is 0 for a dropped source, a stall and a refusal in mid-track.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Callable
 
 from audiosvc.errors import (
     AudioServiceError,
@@ -30,10 +31,15 @@ TROUBLES_MOST = 64
 TEXT_MOST = 200
 """Characters of a message or a title that are passed on."""
 
-_LINE = re.compile(r"(?:\[[^\[\]]* @ [^\[\]]*\] ?)*\[(panic|fatal|error|warning|info)\] (.*)")
+_LINE = re.compile(r"(?:\[[^\[\]]* @ [^\[\]]*\] ?)*\[(panic|fatal|error|warning|info|verbose)\] (.*)")
+_INPUT = re.compile(r"Input #0, (\w+),")
 _DURATION = re.compile(r"  Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _STREAM = re.compile(r" +Stream #0:\d+\S*: (\w+): (\w+)")
 _TAG = re.compile(r" {4,}(\S[^:]*?) *: (.*)")
+_STATUS = re.compile(r"(?:HTTP error|Server returned) (\d{3})\b")
+_PLAYLISTS = ("hls", "dash")
+_ANNOUNCED = "Metadata update for StreamTitle: "
+_EARLY = re.compile(r"timestamp discontinuity \(stream id=\d+\): -(\d+),")
 _TITLES = ("title", "streamtitle", "icy-name")
 _ARTISTS = ("artist", "album_artist", "performer")
 
@@ -69,7 +75,7 @@ _DIAGNOSES: tuple[tuple[re.Pattern[str], type[AudioServiceError], str | None], .
 _BROKEN = re.compile(
     r"Stream ends prematurely|File ended prematurely|Error during demuxing|partial file|timed out|Connection reset"
     r"|Will reconnect|HTTP error [45]|IO error|Error in the pull function|corrupt input packet"
-    r"|filesize and duration do not match|decode_frame\(\) failed"
+    r"|filesize and duration do not match|decode_frame\(\) failed|failed too many times, skipping"
 )
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^\s/@'\"]*@)?([^\s?#'\"]*)(?:[?#][^\s'\"]*)?", re.IGNORECASE)
@@ -80,19 +86,29 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u206
 class Report:
     """Fed the bytes of standard error in any split, keeps at most 64 KiB of them.
 
-    `duration` is in seconds, None where FFmpeg does not know it. `codec` is the name of the first audio stream's,
-    None if there is no such stream. `broken` says that the source broke off at least once; it may have been resumed.
+    `duration` is in seconds, None where FFmpeg does not know it; `guessed` says that it was reckoned from the bit rate
+    of the beginning, which can be wrong by half. `container` is FFmpeg's (first) name for it. `codec` is the name of
+    the first audio stream's, None if there is no such stream. `broken` says that the source broke off at least once; it
+    may have been resumed. `early` is by how many seconds the sound begins before the position that was asked for: in
+    HLS of MPEG-TS it begins with a segment, and FFmpeg takes the time up to the position for a leap of the clock.
     """
 
     def __init__(self) -> None:
+        self.on_title: Callable[[str], None] | None = None
+        """Called with each title that the source announces while it plays, repetitions too."""
         self.opened = False
         self.duration: float | None = None
+        self.guessed = False
+        self.early = 0.0
+        self.container: str | None = None
         self.codec: str | None = None
         self.broken = False
         self._rest = b""
         self._tags: dict[str, str] = {}
         self._tagging = False
+        self._flowing = False
         self._described = False
+        self._giving = False
         self._spoken = False
         self._failure: str | None = None
         self._troubles: deque[str] = deque(maxlen=TROUBLES_MOST)
@@ -106,6 +122,17 @@ class Report:
         return self._tag(_ARTISTS)
 
     @property
+    def live(self) -> bool:
+        """Whether the source goes on by itself: a radio station, or a playlist whose end is not known."""
+        return self._flowing and self.duration is None
+
+    @property
+    def status(self) -> int | None:
+        """The status with which a server refused something last."""
+        found = (_STATUS.search(line) for line in reversed(self._troubles))
+        return next((int(match[1]) for match in found if match), None)
+
+    @property
     def failed(self) -> bool:
         """Whether FFmpeg spoke of an error, which may be one it got over."""
         return self._failure is not None
@@ -114,7 +141,7 @@ class Report:
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()[:LINE_MOST]
         for line in lines:
-            self._read(line[:LINE_MOST].decode("utf-8", "replace"))
+            self._read(_text(line[:LINE_MOST]))
 
     def error(self) -> AudioServiceError:
         """Why FFmpeg failed, given that it did."""
@@ -140,17 +167,30 @@ class Report:
         level, text = match.groups()
         if level == "info":
             self._describe(text)
+        elif level == "verbose":
+            title = _shown(text.removeprefix(_ANNOUNCED)) if text.startswith(_ANNOUNCED) else ""
+            if title and self.on_title is not None:
+                self.on_title(title)
         elif not _NOISE.search(text):
             self._troubles.append(text)
             self.broken = self.broken or _BROKEN.search(text) is not None
+            self.guessed = self.guessed or text.startswith("Estimating duration from bitrate")
+            if not self._giving and (leap := _EARLY.match(text)):
+                self.early = int(leap[1]) / 1e6
             if level != "warning":
                 self._failure = text
 
     def _describe(self, text: str) -> None:
         """The container, its tags, its duration, then the streams and theirs; only the first of audio counts."""
-        if text.startswith("Input #0, "):
+        if text.startswith("Output #0"):
+            self._giving = True
+        if self._described:
+            return
+        if container := _INPUT.match(text):
             self.opened = self._tagging = True
-        elif not self.opened or self._described:
+            self.container = container[1]
+            self._flowing = self.container in _PLAYLISTS
+        elif not self.opened:
             return
         elif text.startswith(("Stream mapping:", "Output #0")):
             self._described = True
@@ -166,11 +206,21 @@ class Report:
             self._tagging = False
         elif self._tagging and (tag := _TAG.match(text)):
             name, value = tag[1].lower(), _shown(tag[2])
+            self._flowing = self._flowing or name.startswith("icy-")
             if name in (*_TITLES, *_ARTISTS) and value:
                 self._tags.setdefault(name, value)
 
     def _tag(self, names: tuple[str, ...]) -> str | None:
         return next((self._tags[name] for name in names if name in self._tags), None)
+
+
+def _text(line: bytes) -> str:
+    """`line` as UTF-8; as the code page of Western Europe where it is none, as titles of old stations often are."""
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        cut = error.start > LINE_MOST - 4
+        return line.decode("utf-8" if cut else "cp1252", "replace")
 
 
 def _named(line: str) -> str:

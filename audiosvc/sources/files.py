@@ -7,27 +7,20 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
 from audiosvc.errors import FilesRefused, SourceNotFound, UnsupportedUrl
+from audiosvc.sources import kinds
+from audiosvc.sources.kinds import AUDIO_SUFFIXES
 from audiosvc.sources.model import File, Source
 from audiosvc.sources.text import is_plain
 
 LISTED_MOST = 500
 """Entries of a folder that a playlist of it holds at most."""
-
-AUDIO_SUFFIXES = frozenset(
-    f".{suffix}"
-    for suffix in (
-        *("aac", "ac3", "aif", "aiff", "amr", "ape", "au", "caf", "dts", "eac3", "flac", "m4a", "m4b", "mka", "mp1"),
-        *("mp2", "mp3", "mpc", "oga", "ogg", "opus", "tak", "tta", "w64", "wav", "weba", "wma", "wv"),
-    )
-)
-"""Names that a playlist of a folder takes for audio. Played by itself, a file may have any name."""
 
 _HALF_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -67,21 +60,8 @@ class MediaRoot:
 
     def find(self, url: str) -> Source:
         """The file that `url` names; raises `SourceNotFound`, and `FilesRefused` for what is not a regular file."""
-        path = self.locate(url)
-        if not stat.S_ISREG(_mode(path)):
-            raise FilesRefused("only regular files are played")
-        return Source(url, File(path), title=_title(url))
-
-    def list(self, url: str) -> list[Source]:
-        """The audio files of the folder that `url` names, sorted, at most `LISTED_MOST`; of a file, that file."""
-        folder = self.locate(url)
-        if not stat.S_ISDIR(_mode(folder)):
-            return [self.find(url)]
-        try:
-            paths = sorted(path for path in folder.iterdir() if _is_audio(path.name))
-        except OSError:
-            raise SourceNotFound("the folder cannot be read") from None
-        return list(islice(self._playable(paths), LISTED_MOST))
+        source, path = self._find(url)
+        return replace(source, opus=kinds.tell_file(_first_bytes(path)))
 
     def browse(self, url: str) -> list[Listed]:
         """What lies in the folder that `url` names ("" is the root): folders, then audio files, `LISTED_MOST` in all.
@@ -99,6 +79,23 @@ class MediaRoot:
             raise SourceNotFound("the folder cannot be read") from None
         found = [entry for name in names if is_plain(name) and (entry := self._entry(folder / name))]
         return sorted(found, key=lambda entry: entry.kind != "folder")[:LISTED_MOST]
+
+    def _find(self, url: str) -> tuple[Source, Path]:
+        path = self.locate(url)
+        if not stat.S_ISREG(_mode(path)):
+            raise FilesRefused("only regular files are played")
+        return Source(url, File(path), title=_title(url)), path
+
+    def list(self, url: str) -> list[Source]:
+        """The audio files of the folder that `url` names, sorted, at most `LISTED_MOST`; of a file, that file."""
+        folder = self.locate(url)
+        if not stat.S_ISDIR(_mode(folder)):
+            return [self._find(url)[0]]
+        try:
+            paths = sorted(path for path in folder.iterdir() if _is_audio(path.name))
+        except OSError:
+            raise SourceNotFound("the folder cannot be read") from None
+        return list(islice(self._playable(paths), LISTED_MOST))
 
     def _entry(self, path: Path) -> Listed | None:
         assert self._root is not None
@@ -118,7 +115,7 @@ class MediaRoot:
     def _playable(self, paths: Iterable[Path]) -> Iterator[Source]:
         for path in paths:
             with suppress(FilesRefused, SourceNotFound):
-                yield self.find(str(path))
+                yield self._find(str(path))[0]
 
 
 def _path(url: str) -> str:
@@ -148,6 +145,21 @@ def _mode(path: Path) -> int:
         return path.stat().st_mode
     except OSError:
         raise SourceNotFound("there is no such file") from None
+
+
+def _first_bytes(path: Path) -> bytes:
+    """What the file begins with; nothing if it cannot be read, which FFmpeg will say better."""
+    try:
+        # Not to wait, should it have become a pipe by now.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, kinds.FIRST_BYTES)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
 
 
 def _is_audio(name: str) -> bool:

@@ -28,6 +28,12 @@ class Http:
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    demuxer: str | None = None
+    """`hls` or `dash` where it is known to be such a playlist; FFmpeg finds out what everything else is."""
+    station: bool = False
+    """Whether it is a station that announces its titles (ICY)."""
+    vbr: bool = False
+    """Whether it is known to be MP3 of a varying bit rate, in which a time is no place."""
 
 
 Media = Tone | File | Http
@@ -49,3 +55,5 @@ class Source:
     """Whether its sound is known to be Opus already, in Ogg or WebM."""
     extracted: bool = False
     """Whether its media URL came out of a page, and may expire: then the page is asked again."""
+    playlist: str | None = None
+    """The title of the list that `url` names and this is the first of, perhaps empty; None where it names no list."""

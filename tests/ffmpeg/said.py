@@ -105,6 +105,55 @@ To ignore this, add a trailing '?' to the map.
 
 VIDEO_ONLY_PROBED = VIDEO_ONLY + "[fatal] At least one output file must be specified\n"
 
+STATION_VERBOSE = """\
+[verbose] Routing option codec_whitelist to both codec and muxer layer
+[tcp @ 0x55bcb3ff1f40] [verbose] Successfully connected to 127.0.0.1 port 8301
+[http @ 0x55a0feae0e40] [verbose] Metadata update for StreamTitle: First - One
+[http @ 0x55a0feae0e40] [verbose] Metadata update for StreamUrl: http://x/
+[info] Input #0, mp3, from 'http://127.0.0.1:8301/icy':
+[info]   Metadata:
+[info]     icy-name        : A Station
+[info]     StreamTitle     : First - One
+[info]   Duration: N/A, start: 0.000000, bitrate: 128 kb/s
+[info]   Stream #0:0: Audio: mp3 (mp3float), 44100 Hz, stereo, fltp, 128 kb/s
+[out#0/s16le @ 0x55a0feaefc00] [verbose] Adding streams from explicit maps...
+[info] Stream mapping:
+[info]   Stream #0:0 -> #0:0 (mp3 (mp3float) -> pcm_s16le (native))
+[graph_-1_in_0:0 @ 0x7f2ccc0033c0] [verbose] tb:1/44100 samplefmt:fltp samplerate:44100 chlayout:stereo
+[info] Output #0, s16le, to 'pipe:1':
+"""
+
+HLS_SOUGHT = """\
+[in#0 @ 0x55714af78cc0] [info] Opening 'http://127.0.0.1:8300/hour/hls/a0.ts' for reading
+[info] Input #0, hls, from 'http://127.0.0.1:8300/hour/hls/a.m3u8':
+[info]   Duration: 01:00:00.05, start: 1.400000, bitrate: 0 kb/s
+[info]   Program 0
+[info]     Metadata:
+[info]       variant_bitrate : 0
+[info]   Stream #0:0[0x0](und): Audio: aac (LC) ([15][0][0][0] / 0x000F), 44100 Hz, stereo, fltp, start 1.400000
+[info] Stream mapping:
+[info]   Stream #0:0 -> #0:0 (aac (native) -> pcm_s16le (native))
+[in#0/hls @ 0x55714af78cc0] [info] Opening 'http://127.0.0.1:8300/hour/hls/a100.ts' for reading
+[aist#0:0/aac @ 0x55714b01eb40] [warning] timestamp discontinuity (stream id=0): -473139, new offset= 473139
+[info] Output #0, s16le, to 'pipe:1':
+"""
+
+OGG_CHAINED = """\
+[info] Input #0, ogg, from 'http://127.0.0.1:8301/chain.ogg':
+[info]   Duration: N/A, start: 0.000000, bitrate: 112 kb/s
+[info]   Stream #0:0: Audio: vorbis, 44100 Hz, stereo, fltp, 112 kb/s
+[info] Stream mapping:
+[info] Output #0, s16le, to 'pipe:1':
+[aist#0:0/vorbis @ 0x56212e89ff80] [warning] timestamp discontinuity (stream id=0): -4000000, new offset= 4000000
+"""
+
+ADTS = """\
+[in#0/aac @ 0x558d27169080] [warning] Estimating duration from bitrate, this may be inaccurate
+[info] Input #0, aac, from 'http://127.0.0.1:8300/hour/hour.aac':
+[info]   Duration: 01:29:08.69, bitrate: 89 kb/s
+[info]   Stream #0:0: Audio: aac (LC), 44100 Hz, stereo, fltp, 89 kb/s
+"""
+
 FAILURES: dict[str, tuple[str, ...]] = {
     "missing file": (
         """\

@@ -11,7 +11,8 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from audiosvc.errors import UnsupportedUrl
-from audiosvc.ffmpeg.command import HEADERS_MOST, child_environment, decode_argv, probe_argv
+from audiosvc.ffmpeg import command
+from audiosvc.ffmpeg.command import EXACT_SECONDS, HEADERS_MOST, child_environment, copy_argv, decode_argv, probe_argv
 from audiosvc.sources.model import File, Http, Media, Source, Tone
 
 SONG = File(Path("/music/-a song%d.ogg"))
@@ -53,6 +54,21 @@ class DecodeTests(SynchronousTestCase):
         made = argv(Http("https://h/x?y"))
         self.assertEqual(value(made, "-protocol_whitelist"), "http,https,tcp,tls,crypto,httpproxy")
         self.assertEqual(value(made, "-i"), "https://h/x?y")
+
+    def test_what_is_not_http_is_never_opened_as_a_source(self) -> None:
+        """Among them what the whitelist must allow, and what an extractor may come with."""
+        for url in (
+            "tcp://h:1",
+            "httpproxy://h:1/x",
+            "tls://h:1",
+            "rtmp://h/x",
+            "file:///etc/passwd",
+            "-version",
+            "/x",
+            "",
+        ):
+            for made in (decode_argv, probe_argv):
+                self.assertRaises(UnsupportedUrl, made, "/usr/bin/ffmpeg", Source("x", Http(url)))
 
     def test_no_picture_is_decoded(self) -> None:
         for media in (SONG, Http("http://h/x")):
@@ -98,6 +114,62 @@ class DecodeTests(SynchronousTestCase):
     def test_headers_are_not_endless(self) -> None:
         self.assertEqual(len(headers(Cookie="c" * (HEADERS_MOST - 10))), HEADERS_MOST)
         self.assertRaises(UnsupportedUrl, headers, Cookie="c" * (HEADERS_MOST - 9))
+
+
+class StreamTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.patch(command, "hls_options", lambda ffmpeg: frozenset({"extension_picky", "http_seekable"}))
+
+    def test_a_playlist_is_opened_as_what_it_is_with_the_options_that_this_ffmpeg_knows(self) -> None:
+        made = argv(Http("http://h/x", demuxer="hls"))
+        self.assertEqual((value(made, "-f"), value(made, "-extension_picky")), ("hls", "0"))
+        self.assertNotIn("-seg_max_retry", made)
+        made = argv(Http("http://h/x", demuxer="dash"))
+        self.assertEqual((value(made, "-f"), "-extension_picky" in made), ("dash", False))
+
+    def test_options_of_a_playlist_are_not_given_to_other_media(self) -> None:
+        self.assertEqual(
+            [name for name in argv(Http("http://h/x")) if name in ("-extension_picky", "-http_seekable")], []
+        )
+
+    def test_hls_is_given_in_larger_pieces_where_it_is_sought_in(self) -> None:
+        hls = Http("http://h/x", demuxer="hls")
+        for media, position, samples in ((hls, 5.0, 48_000), (hls, 0.0, 4_800), (Http("http://h/x"), 5.0, 4_800)):
+            self.assertIn(f"asetnsamples=n={samples}:", value(argv(media, position), "-af"))
+
+    def test_a_station_is_listened_to_more_closely(self) -> None:
+        self.assertIn("level+verbose", argv(Http("http://h/x", station=True)))
+        self.assertNotIn("level+verbose", argv(Http("http://h/x")))
+
+    def test_a_varying_bit_rate_is_sought_in_exactly_as_far_as_that_is_not_long(self) -> None:
+        vbr = Http("http://h/x", vbr=True)
+        for media, position, fast in (
+            (vbr, EXACT_SECONDS, False),
+            (vbr, EXACT_SECONDS + 1, True),
+            (Http("http://h/x"), 5, True),
+        ):
+            self.assertEqual("+fastseek" in argv(media, position), fast)
+
+
+class CopyTests(SynchronousTestCase):
+    def copied(self, position: float = 0.0, duration: float | None = None) -> list[str]:
+        return copy_argv("/usr/bin/ffmpeg", SONG, position, duration)
+
+    def test_it_is_opened_as_for_decoding_and_not_decoded(self) -> None:
+        made = self.copied()
+        self.assertEqual(made[: made.index("-i") + 2], argv(SONG)[: made.index("-i") + 2])
+        self.assertEqual((value(made, "-c:a"), value(made, "-f")), ("copy", "opus"))
+
+    def test_it_begins_a_little_early(self) -> None:
+        self.assertEqual(value(self.copied(10.0), "-ss"), "9.750000")
+        self.assertNotIn("-ss", self.copied(0.2))
+
+    def test_and_ends_where_it_should(self) -> None:
+        """Packets that begin before the end of `-t` are copied, and the first begins 6.5 ms before the position."""
+        self.assertNotIn("-t", self.copied(10.0))
+        self.assertEqual(value(self.copied(10.0, 2.0), "-t"), "2.240000")
+        self.assertEqual(value(self.copied(0.1, 2.0), "-t"), "2.090000")
+        self.assertEqual(value(self.copied(0.0, 0.001), "-t"), "0.010000")
 
 
 class ProbeTests(SynchronousTestCase):

@@ -243,7 +243,7 @@ class RealChildTests(TestCase):
 
     def test_it_sees_nothing_of_ours_but_its_three_descriptors(self) -> Deferred[None]:
         async def look() -> None:
-            child = self.spawn("cat; ls /proc/$$/fd; echo $ONLY$HOME; echo '[info] Input #0, x' >&2")
+            child = self.spawn("cat; ls /proc/$$/fd; echo $ONLY$HOME; echo '[info] Input #0, ogg, from x:' >&2")
             said = (await self.read_all(child)).decode().split()
             await child.gone
             self.assertEqual(said, ["0", "1", "2", "1"])

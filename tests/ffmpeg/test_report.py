@@ -75,6 +75,55 @@ class DescriptionTests(SynchronousTestCase):
         self.assertEqual((facts(report), report.error().message), (facts(whole), whole.error().message))
 
 
+class StreamTests(SynchronousTestCase):
+    def titles(self, *texts: bytes) -> list[str]:
+        titles: list[str] = []
+        report = Report()
+        report.on_title = titles.append
+        for text in texts:
+            report.feed(text)
+        return titles
+
+    def test_a_station_announces_its_titles_and_the_rest_of_its_talk_is_ignored(self) -> None:
+        said_so = said.STATION_VERBOSE.encode()
+        again = b"[http @ 0x1] [verbose] Metadata update for StreamTitle: Second\n"
+        self.assertEqual(self.titles(said_so, again), ["First - One", "Second"])
+        report = report_of(said.STATION_VERBOSE)
+        self.assertEqual(
+            (report.title, report.codec, report.failed, report.broken), ("First - One", "mp3", False, False)
+        )
+        self.assertEqual((report.live, report.container), (True, "mp3"))
+
+    def test_titles_come_in_two_alphabets(self) -> None:
+        line = "[http @ 0x1] [verbose] Metadata update for StreamTitle: „Zwölf Röcke“\n"
+        self.assertEqual(self.titles(line.encode(), line.encode("cp1252")), ["„Zwölf Röcke“"] * 2)
+
+    def test_a_title_is_short_and_plain_and_something(self) -> None:
+        line = b"[http @ 0x1] [verbose] Metadata update for StreamTitle: "
+        long = line + "ö".encode() * 2000 + b"\n"
+        self.assertEqual(
+            self.titles(line + b"\n", line + b"a\x1b[1m\xe2\x80\xaeb\n", long), ["a [1m b", "ö" * TEXT_MOST]
+        )
+
+    def test_where_the_sound_of_hls_begins_early_is_known(self) -> None:
+        report = report_of(said.HLS_SOUGHT)
+        self.assertEqual(
+            (report.container, report.early, report.live, report.duration), ("hls", 0.473139, False, 3600.05)
+        )
+
+    def test_a_later_leap_of_the_clock_is_none_of_the_beginning(self) -> None:
+        report = report_of(said.OGG_CHAINED)
+        self.assertEqual((report.container, report.early, report.broken), ("ogg", 0, False))
+
+    def test_a_playlist_without_a_duration_is_live(self) -> None:
+        self.assertTrue(report_of(said.HLS_SOUGHT.replace("01:00:00.05", "N/A")).live)
+
+    def test_a_duration_that_is_only_reckoned_is_marked(self) -> None:
+        report = report_of(said.ADTS)
+        self.assertEqual((report.duration, report.guessed), (5348.69, True))
+        self.assertFalse(report_of(said.OGG).guessed)
+
+
 class FailureTests(SynchronousTestCase):
     expected: dict[str, tuple[type[AudioServiceError], str]] = {
         "missing file": (errors.SourceNotFound, "the source is not there"),
@@ -155,6 +204,7 @@ class BrokenTests(SynchronousTestCase):
             "[error] http://127.0.0.1/x: Connection timed out",
             "[in#0 @ 0x5572c9c80440] [warning] filesize and duration do not match (growing file?)",
             "[flac @ 0x55968f4bca40] [error] decode_frame() failed",
+            "[in#0/hls @ 0x1] [warning] Segment 3 of playlist 0 failed too many times, skipping",
         ):
             with self.subTest(line):
                 self.assertTrue(report_of(said.OGG, f"{line}\n").broken)

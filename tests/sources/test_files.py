@@ -9,6 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from audiosvc.errors import FilesRefused, SourceNotFound, UnsupportedUrl
+from audiosvc.sources import files
 from audiosvc.sources.files import LISTED_MOST, Listed, MediaRoot
 from audiosvc.sources.model import File
 
@@ -61,6 +62,16 @@ class FindTests(FilesTests):
         for prefix in ("file:", "file://", "FILE://", "file://localhost", "file://LocalHost"):
             path = f"{self.root}/album/02%20Gr%C3%B6%C3%9Fe%20&%20more.mp3"
             self.assertEqual(self.found(prefix + path), self.root / "album/02 Größe & more.mp3")
+
+    def test_opus_is_told_by_what_the_file_begins_with(self) -> None:
+        (self.root / "song.ogg").write_bytes(b"OggS\0\2" + bytes(20) + b"\1\x13OpusHead")
+        self.assertTrue(self.files.find("song.ogg").opus)
+        self.assertFalse(self.files.find("album/01 a%20b.flac").opus)
+
+    def test_what_cannot_be_read_is_left_to_ffmpeg_and_what_would_wait_is_not_waited_for(self) -> None:
+        os.mkfifo(self.root / "pipe")
+        for name in ("none", "album", "pipe"):
+            self.assertEqual(files._first_bytes(self.root / name), b"")
 
     def test_the_title_is_the_files_name(self) -> None:
         self.assertEqual(self.files.find("album/02 Größe & more.mp3").title, "02 Größe & more")

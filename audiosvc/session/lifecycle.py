@@ -172,7 +172,11 @@ def step(state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
             return Over(), (End(reason),)
 
         case Resolving(epoch, at, paused), Resolved(_, source):
+            at = 0.0 if source.live else at
             return Opening(epoch, source, at, paused), (Open(epoch, source, at),)
+        case ((Opening() | Playing() | Paused()), Resolved(_, source)):
+            # Looked up anew: what is opened next is opened there.
+            return replace(state, source=source), ()
         case Resolving(), Seek(at):
             return replace(state, at=at), ()
         case ((Resolving() | Opening()), Pause()):

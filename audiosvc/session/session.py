@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosvc.audio import seconds_of
 from audiosvc.codec.ogg import OggMuxer
-from audiosvc.errors import AudioServiceError, DecoderFailed, PositionOutOfRange
+from audiosvc.errors import AudioServiceError, DecoderFailed, NotSeekable, PositionOutOfRange
 from audiosvc.ffmpeg.report import Report
-from audiosvc.flow.pipeline import Pipeline, Workshop
+from audiosvc.flow.pipeline import Pipeline
+from audiosvc.flow.watch import Watch
+from audiosvc.flow.workshop import Workshop
 from audiosvc.ids import new_track_id
 from audiosvc.interfaces import IPacketSink, ISourceResolver
 from audiosvc.session import lifecycle
@@ -25,8 +26,10 @@ from audiosvc.sources.model import Source
 from audiosvc.wire.messages import (
     Error,
     Finished,
+    Metadata,
     Paused,
     Ready,
+    Recovered,
     Resumed,
     Seeked,
     SessionEvent,
@@ -82,17 +85,16 @@ class Session:
         self._bytes = 0
         self._packets = 0
         self._underruns = 0
+        self._recoveries = 0
         self._muxer: OggMuxer | None = None
         self._headers: deque[bytes] = deque()
-        self._idle: IDelayedCall | None = None
-        self._last_active = 0.0
+        self._idle = Watch(house.workshop.reactor, house.idle_timeout, self._idled)
 
     # --- from the API, through the registry ----------------------------------------------------------------------
 
     def start(self) -> None:
         """Look the URL up and go on from there; returns at once."""
-        self._touch()
-        self._idle = self._house.workshop.reactor.callLater(self._house.idle_timeout, self._check_idle)
+        self._idle.touch()
         self._house.sink.open(self)
         resolving = self._house.resolver.resolve(self._play.url)
         self._resolving = resolving.addCallbacks(self._resolved, self._unresolved)
@@ -107,14 +109,20 @@ class Session:
         self._give(lifecycle.Stop(reason))
 
     def seek(self, position: float) -> None:
-        """To `position` seconds of the source; `PositionOutOfRange` where that is known to be past its end."""
+        """To `position` seconds of the source; `PositionOutOfRange` where that is known to be past its end.
+
+        `NotSeekable` for a live one.
+        """
+        if self._source is not None and self._source.live:
+            raise NotSeekable("a live source cannot be sought in")
         duration = self._source.duration if self._source else None
-        if duration is not None and position > duration:
+        guessed = self._pipeline is not None and self._pipeline.report.guessed
+        if duration is not None and position > duration and not guessed:
             raise PositionOutOfRange(f"the track is {duration:.2f} s long")
         self._give(lifecycle.Seek(position))
 
     def set_volume(self, volume: float) -> None:
-        self._touch()
+        self._idle.touch()
         self._volume = volume
         if self._pipeline is not None:
             self._pipeline.set_volume(volume)
@@ -138,6 +146,8 @@ class Session:
             packets_sent=self._packets,
             buffered=seconds_of(self._pipeline.ready) if self._pipeline else 0.0,
             underruns=self._underruns,
+            recoveries=self._recoveries,
+            dropped=self._pipeline.dropped if self._pipeline else 0,
             held=self._house.sink.held(self.session_id),
         )
 
@@ -174,7 +184,7 @@ class Session:
             self._frames_since += len(packets)
             poured += len(packets)
         if poured:
-            self._touch()
+            self._idle.touch()
         if pipeline.drained:
             self._give(lifecycle.Drained(self._epoch, pipeline.failure))
         return poured
@@ -201,6 +211,16 @@ class Session:
             self._give(lifecycle.Flowing(self._epoch))
         self._house.sink.flow(self)
 
+    def pipeline_recovered(self, pipeline: Pipeline) -> None:
+        self._recoveries += 1
+        self._announce(Recovered(self.session_id, self.track_id, self.position))
+
+    def pipeline_titled(self, pipeline: Pipeline, title: str) -> None:
+        assert self._source is not None
+        if title != self._source.title:
+            self._source = replace(self._source, title=title)
+            self._announce(Metadata(self.session_id, self.track_id, title))
+
     def pipeline_ended(self, pipeline: Pipeline) -> None:
         if pipeline.ready:
             self.pipeline_flows(pipeline)
@@ -221,6 +241,16 @@ class Session:
         error = failure.value if isinstance(failure.value, AudioServiceError) else DecoderFailed("the look-up failed")
         self._give(lifecycle.Drained(self._epoch, error))
 
+    def _refresh(self) -> Deferred[Source]:
+        """Look the URL up once more, its media URL having expired; what is opened from now on is what was found."""
+        return self._house.resolver.resolve(self._play.url, fresh=True).addCallback(self._refreshed)
+
+    def _refreshed(self, source: Source) -> Source:
+        assert self._source is not None
+        self._source = replace(self._source, media=source.media)
+        self._give(lifecycle.Resolved(self._epoch, source))
+        return source
+
     def _learn(self, report: Report) -> None:
         """What the media says of itself goes before what its URL let one guess."""
         assert self._source is not None
@@ -229,6 +259,7 @@ class Session:
             title=report.title or self._source.title,
             uploader=report.artist or self._source.uploader,
             duration=self._source.duration if report.duration is None else report.duration,
+            live=self._source.live or report.live,
         )
 
     # --- the machine -----------------------------------------------------------------------------------------------
@@ -271,6 +302,7 @@ class Session:
         if self._pipeline is not None:
             self._gone = self._pipeline.close()
         play = self._play
+        begin = at if source.live else play.start_at
         self._flowing = False
         self._opened_at, self._frames_since = at, 0
         self._pipeline = Pipeline(
@@ -278,14 +310,16 @@ class Session:
             self,
             source,
             at=at,
-            duration=None if play.duration is None else max(0.0, play.start_at + play.duration - at),
+            duration=None if play.duration is None else max(0.0, begin + play.duration - at),
             bitrate=None if play.format == "pcm" else self._bitrate,
             volume=self._volume,
+            label=self.session_id,
+            refresh=self._refresh,
         )
         self._pipeline.start(self._gone)
 
     def _announce(self, event: SessionEvent) -> None:
-        self._touch()
+        self._idle.touch()
         self._house.sink.announce(event)
 
     def _announce_ready(self) -> None:
@@ -310,8 +344,7 @@ class Session:
         )
 
     def _end(self, how: StopReason | AudioServiceError | None) -> None:
-        if self._idle is not None and self._idle.active():
-            self._idle.cancel()
+        self._idle.stop()
         if self._resolving is not None:
             self._resolving.cancel()
         if self._pipeline is not None:
@@ -333,15 +366,5 @@ class Session:
         self._house.sink.close(self)
         self._owner.session_over(self, self._gone, end)
 
-    # --- idleness --------------------------------------------------------------------------------------------------
-
-    def _touch(self) -> None:
-        self._last_active = self._house.workshop.reactor.seconds()
-
-    def _check_idle(self) -> None:
-        reactor = self._house.workshop.reactor
-        left = self._last_active + self._house.idle_timeout - reactor.seconds()
-        if left > 0:
-            self._idle = reactor.callLater(left, self._check_idle)
-        else:
-            self._give(lifecycle.Stop("idle_timeout"))
+    def _idled(self) -> None:
+        self._give(lifecycle.Stop("idle_timeout"))

@@ -55,5 +55,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Seconds of sound made and not yet sent."""
     underruns: int
     """Times the pacer came and no packet was there."""
+    recoveries: int
+    """Times the sound went on after its source had failed and was opened again."""
+    dropped: int
+    """Packets of a live source thrown away unheard, because its listener came too late for them."""
     held: bool
     """Whether it stands still because no client takes it: none connected, no credit, or a full socket."""

@@ -13,7 +13,8 @@ from audiosvc.audio import FRAME_BYTES, FRAME_SAMPLES
 from audiosvc.codec.opus import Decoder
 from audiosvc.codec.pcm import level
 from audiosvc.ffmpeg.process import SPAWNS_PER_TICK, Spawner
-from audiosvc.flow.pipeline import HIGH_WATER, JOB_FRAMES, Pipeline, Workshop
+from audiosvc.flow.pipeline import HIGH_WATER, JOB_FRAMES, Pipeline
+from audiosvc.flow.workshop import Workshop
 from audiosvc.sources.model import Source
 from tests.fakes import TONE, FakeChild, FakeEncoders, FakeReactor, frames, open_fds
 
@@ -24,10 +25,17 @@ class Reader:
     def __init__(self) -> None:
         self.flows = 0
         self.ends = 0
+        self.said: list[str] = []
 
     def pipeline_flows(self, pipeline: Pipeline) -> None:
         assert pipeline.ready, "told of packets that are not there"
         self.flows += 1
+
+    def pipeline_recovered(self, pipeline: Pipeline) -> None:
+        self.said.append("recovered")
+
+    def pipeline_titled(self, pipeline: Pipeline, title: str) -> None:
+        self.said.append(title)
 
     def pipeline_ended(self, pipeline: Pipeline) -> None:
         assert pipeline.ended
@@ -63,10 +71,21 @@ class PipelineTestCase(SynchronousTestCase):
         volume: float = 1.0,
     ) -> Pipeline:
         pipeline = Pipeline(
-            self.workshop, self.reader, source, at=at, duration=duration, bitrate=bitrate, volume=volume
+            self.workshop,
+            self.reader,
+            source,
+            at=at,
+            duration=duration,
+            bitrate=bitrate,
+            volume=volume,
+            label="test",
+            refresh=self.refresh,
         )
         self.made.append(pipeline)
         return pipeline
+
+    def refresh(self) -> Deferred[Source]:
+        raise AssertionError("nothing here expires")
 
     def begin(
         self, source: Source = TONE, at: float = 0.0, duration: float | None = None, bitrate: int | None = None

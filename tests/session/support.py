@@ -9,7 +9,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from audiosvc.ffmpeg.process import Spawner
-from audiosvc.flow.pipeline import Workshop
+from audiosvc.flow.workshop import Workshop
 from audiosvc.interfaces import IFeed
 from audiosvc.session.registry import Registry
 from audiosvc.session.session import House

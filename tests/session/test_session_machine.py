@@ -26,15 +26,15 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from audiosvc.audio import FRAME_BYTES, FRAME_SAMPLES, seconds_of
+from audiosvc.audio import FRAME_BYTES, FRAME_SAMPLES, SAMPLE_RATE, seconds_of
 from audiosvc.errors import PositionOutOfRange, SessionNotFound, SourceNotFound, TooManySessions
 from audiosvc.ffmpeg.process import Spawner
-from audiosvc.flow.pipeline import Workshop
+from audiosvc.flow.workshop import Workshop
 from audiosvc.session.registry import Registry
 from audiosvc.session.session import House
 from audiosvc.session.track import Play
 from audiosvc.sources.model import File, Source
-from audiosvc.wire.messages import Error, Finished, Paused, Ready, Resumed, Seeked, SessionEvent, Stopped
+from audiosvc.wire.messages import Error, Finished, Paused, Ready, Recovered, Resumed, Seeked, SessionEvent, Stopped
 from tests.fakes import FakeChild, FakeEncoders, FakeReactor, open_fds
 from tests.session.support import Listener
 
@@ -72,7 +72,7 @@ class Resolver:
     def check(self, url: str) -> None:
         pass
 
-    def resolve(self, url: str) -> Deferred[Source]:
+    def resolve(self, url: str, *, fresh: bool = False) -> Deferred[Source]:
         answer: Deferred[Source] = Deferred()
         self.waiting.append((url, answer))
         return answer
@@ -89,6 +89,10 @@ class Sound:
     written: int = 0
     hung_up: bool = False
     pcm: bytes = field(init=False)
+
+    def begins(self, position: float) -> int:
+        """Where in the sound from `position` on its first byte belongs."""
+        return round((self.at - position) * SAMPLE_RATE) * 4
 
     def __post_init__(self) -> None:
         numbers = range(self.first, self.first + FRAMES_MOST)
@@ -107,8 +111,10 @@ class Heard:
     position: float = 0.0
     frames: int = 0
     sound: Sound | None = None
+    """What was heard last from `position` on, of perhaps several children."""
     next: int = 0
-    """The frame of `sound` that comes next; None of it was heard where that is 0."""
+    """Frames heard from `position` on."""
+    recoveries: int = 0
 
 
 class SessionMachine(RuleBasedStateMachine):
@@ -121,7 +127,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.resolver = Resolver()
         self.listener = Listener()
         workshop = Workshop(self.reactor.as_reactor, self.spawner, self.encoders, "ffmpeg", complexity=0)
-        house = House(workshop, self.resolver, self.listener, bitrate=64_000, idle_timeout=60.0)  # type: ignore[arg-type]
+        house = House(workshop, self.resolver, self.listener, bitrate=64_000, idle_timeout=200.0)  # type: ignore[arg-type]
         self.registry = Registry(house, max_sessions=2)
         self.heard: dict[str, Heard] = {}
         self.owners: dict[str, str] = {}
@@ -212,6 +218,17 @@ class SessionMachine(RuleBasedStateMachine):
             else:
                 sound.child.exit(9 if how == "crashes" else None)
 
+    @precondition(lambda self: self.sounds)
+    @rule(which=some, seconds=st.sampled_from([0.0, 0.0, 0.5, 2.0]), count=st.integers(0, 40))
+    def lose(self, which: int, seconds: float, count: int) -> None:
+        """A child is killed from outside, soon or less soon the next one gives sound."""
+        sound = self.sounds[-1 - which % min(4, len(self.sounds))]
+        if sound.child.alive and not sound.child.signals:
+            sound.child.exit(9)
+            self.reactor.advance(seconds + 0.02)
+            self.children_belong_to_plays_one_at_a_time()
+            self.write_of(self.sounds[-1], count * FRAME_BYTES)
+
     @rule()
     def reap(self) -> None:
         self.reactor.end()
@@ -226,7 +243,7 @@ class SessionMachine(RuleBasedStateMachine):
     def pull(self, session_id: str, most: int) -> None:
         self.listener.pull(session_id, most)
 
-    @rule(seconds=st.sampled_from([0.02] * 20 + [1.0, 2.0, 15.0, 60.0]))
+    @rule(seconds=st.sampled_from([0.02] * 20 + [0.5, 1.0, 2.0, 10.0, 15.0, 60.0, 60.0, 200.0]))
     def wait(self, seconds: float) -> None:
         self.reactor.advance(seconds)
 
@@ -237,29 +254,42 @@ class SessionMachine(RuleBasedStateMachine):
     # --- the ordinary course of things, for else the sound does not come far -----------------------------------------
 
     @precondition(lambda self: self.listener.feeds)
-    @rule(which=some, course=st.lists(st.tuples(counts, most), max_size=4), most=most, ends=st.booleans())
-    def sound(self, which: int, course: list[tuple[int, int]], most: int, ends: bool) -> None:
-        """A session's child writes, is perhaps done with it, and is heard."""
+    @rule(
+        which=some,
+        course=st.lists(st.tuples(counts, most, st.booleans()), max_size=4),
+        most=most,
+        ends=st.booleans(),
+    )
+    def sound(self, which: int, course: list[tuple[int, int, bool]], most: int, ends: bool) -> None:
+        """A session's child writes, is perhaps lost and followed by another, is perhaps done with it, and is heard."""
         self.settle()
         if not self.listener.feeds:
             return
         session_id = list(self.listener.feeds)[which % len(self.listener.feeds)]
-        mine = [sound for sound in self.sounds if sound.child.alive and self.owners[sound.url] == session_id]
-        for sound in mine:
-            for count, pulled in course:
-                self.listener.credit[session_id] = 0
-                self.pull(session_id, pulled)
+        for count, pulled, lost in course:
+            self.listener.credit[session_id] = 0
+            self.pull(session_id, pulled)
+            for sound in self.playing(session_id):
                 self.write_of(sound, count * FRAME_BYTES)
-                self.encode(4)
-            if ends:
+            self.encode(4)
+            if lost:
+                for sound in self.playing(session_id):
+                    sound.child.exit(9)
+                self.reactor.advance(2.02)
+                self.children_belong_to_plays_one_at_a_time()
+        if ends:
+            for sound in self.playing(session_id):
                 sound.child.exit()
-                self.encode(4)
+            self.encode(4)
         self.pull(session_id, most)
+
+    def playing(self, session_id: str) -> list[Sound]:
+        return [sound for sound in self.sounds if sound.child.alive and self.owners[sound.url] == session_id]
 
     @precondition(lambda self: self.listener.feeds)
     @rule(which=some, most=most)
     def more_sound(self, which: int, most: int) -> None:
-        self.sound(which, [(20, most)], most, ends=False)
+        self.sound(which, [(20, most, False)], most, ends=False)
 
     def settle(self) -> None:
         self.reactor.spawn_error = None
@@ -306,25 +336,29 @@ class SessionMachine(RuleBasedStateMachine):
     def hear_packet(self, heard: Heard, payload: bytes) -> None:
         assert heard.ready and not heard.paused
         last = array("h", payload)[-1]
-        # Silence at its end makes it the last frame of a child that stopped in the middle of one.
-        number = (last if last % 2 else last // 2) // 2 if last else self.padded_frame(heard, payload)
-        sound = self.sounds[number // FRAMES_MOST]
-        if heard.next == 0:
-            heard.sound = sound
-        mine = sound.url == heard.tracks[0][1] and sound.at == heard.position
-        assert mine and sound is heard.sound, "of another child"
-        assert number == sound.first + heard.next, "lost or doubled"
+        end = (heard.next + 1) * FRAME_BYTES
+        if last:
+            number = (last if last % 2 else last // 2) // 2
+            sound = self.sounds[number // FRAMES_MOST]
+            where = end - 4 - sound.begins(heard.position)
+            assert sound.first + where // FRAME_BYTES == number, "lost or doubled"
+        else:
+            # Silence at its end makes it the last frame of a track that stopped in the middle of one.
+            assert array("h", payload)[0], "silence that nobody wrote"
+            sound = next(s for s in self.following(heard) if -FRAME_BYTES < self.reach(heard, s) - end < 0)
+        assert sound in self.following(heard), "of another child"
+        heard.sound = sound
         heard.next += 1
         heard.frames += 1
 
-    def padded_frame(self, heard: Heard, payload: bytes) -> int:
-        first = array("h", payload)[0]
-        assert first, "silence that nobody wrote"
-        for sound in [heard.sound] if heard.next and heard.sound else self.sounds:
-            mine = sound.url == heard.tracks[0][1] and sound.at == heard.position
-            if mine and sound.written % FRAME_BYTES and sound.written // FRAME_BYTES == heard.next:
-                return sound.first + heard.next
-        raise AssertionError("no child stopped here")
+    def following(self, heard: Heard) -> list[Sound]:
+        """Children that may be heard next: of this track, and not before the one that was heard last."""
+        mine = [sound for sound in self.sounds if sound.url == heard.tracks[0][1]]
+        return mine[mine.index(heard.sound) :] if heard.sound is not None else mine
+
+    def reach(self, heard: Heard, sound: Sound) -> int:
+        """Where in the sound from the position on what `sound` has written ends."""
+        return sound.begins(heard.position) + sound.written
 
     def hear_event(self, heard: Heard, event: SessionEvent) -> None:
         assert heard.tracks and event.track_id in (heard.tracks[0][0], "?")
@@ -342,7 +376,12 @@ class SessionMachine(RuleBasedStateMachine):
                 assert position == self.position(heard)
             case Seeked(position=position, previous=previous):
                 assert heard.ready and previous == self.position(heard)
-                heard.position, heard.next = position, 0
+                heard.position, heard.next, heard.sound = position, 0, None
+            case Recovered(position=position):
+                assert heard.ready and not heard.paused and position == self.position(heard)
+                begins = [sound.begins(heard.position) // FRAME_BYTES for sound in self.following(heard)[1:]]
+                assert heard.next in begins, "told in another place"
+                heard.recoveries += 1
             case Finished() | Stopped() | Error():
                 self.hear_end(heard, event)
 
@@ -352,7 +391,9 @@ class SessionMachine(RuleBasedStateMachine):
             assert heard.ready
             sound = heard.sound
             if heard.next and sound is not None:
-                assert heard.next == -(-sound.written // FRAME_BYTES), "the end came before the last of the sound"
+                reach = self.reach(heard, sound)
+                ends = [-(-bytes_ // FRAME_BYTES) for bytes_ in (reach, reach - reach % 4)]
+                assert heard.next in ends, "the end came before the last of the sound"
         self.ends += 1
         tracks, read = heard.tracks[1:], heard.read
         heard.__init__()  # type: ignore[misc]
@@ -369,6 +410,7 @@ class SessionMachine(RuleBasedStateMachine):
         assert [snapshot.track_id] == [track_id for track_id, _ in heard.tracks]
         assert snapshot.packets_sent == heard.frames
         assert snapshot.bytes_sent == heard.frames * FRAME_BYTES
+        assert snapshot.recoveries == heard.recoveries
         if heard.ready:
             assert snapshot.status == ("paused" if heard.paused else "streaming")
             assert snapshot.position == self.position(heard)

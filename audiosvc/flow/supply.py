@@ -1,0 +1,381 @@
+"""The sound of one source from a position on: an unbroken stream of bytes, across as many FFmpeg children as it takes.
+
+A child that is lost in mid-track is followed at once by another, opened at the very sample the sound has reached, while
+what the first had made is still being played. One that nobody reads from is let go, and another opened when somebody
+does again. The position is counted in samples given, whatever the children do.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from audiosvc.audio import SAMPLE_RATE
+from audiosvc.errors import AudioServiceError, ExtractionFailed, SourceTimeout, SpawnFailed
+from audiosvc.ffmpeg.pipes import PIPE_BYTES
+from audiosvc.ffmpeg.report import Report
+from audiosvc.flow.opening import WHOLE, Opening
+from audiosvc.flow.verdict import Past, Sequel, judge
+from audiosvc.flow.watch import Watch
+from audiosvc.flow.workshop import Workshop
+from audiosvc.sources.model import Source
+
+FIRST_PACKET_SECONDS = 15.0
+"""How long a source may take to give its first sound, whatever it is opened with."""
+
+UNREAD_SECONDS = 60.0
+"""How long a child and its connection are kept while nobody reads."""
+
+DELAYS = (0.0, 0.5, 2.0)
+"""Seconds before the source is opened again: the break came after progress, is the first without it, the second. The
+third is the end."""
+
+PROGRESS_BYTES = SAMPLE_RATE * WHOLE
+"""A second of sound. A source that gives less at each opening is not worth a process each time."""
+
+EDGE_SECONDS = 1.0
+"""A live source that lets one wait this long has given all there is."""
+
+
+class ISupplied(Protocol):
+    """Who reads a supply. Each of these concerns the next byte that is read."""
+
+    def supply_recovered(self) -> None:
+        """It comes from a source opened anew after a failure."""
+
+    def supply_titled(self, title: str) -> None:
+        """From about there on the sound is called `title`."""
+
+    def supply_caught_up(self) -> None:
+        """It is the newest that a live source has: there is none ahead of it."""
+
+
+class Supply:
+    """`source` from `at` seconds on, for `duration` seconds or to its end, as s16le at 48 kHz in stereo.
+
+    `label` says in logs for whom; `refresh` looks the source up anew where its media URL has expired. `failure` is None
+    until the end, and still None after an end that was the source's own. `report` is of the child that gave the sound
+    read last.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        reader: ISupplied,
+        source: Source,
+        *,
+        at: float,
+        duration: float | None,
+        label: str,
+        refresh: Callable[[], Deferred[Source]],
+    ) -> None:
+        self.report = Report()
+        self.failure: AudioServiceError | None = None
+        self.live = source.live
+        self.resting = False
+        """Whether it holds no child because nobody read; `wake` gets it one."""
+        self._workshop = workshop
+        self._reader = reader
+        self._source = source
+        self._at = at
+        self._duration = duration
+        self._label = label
+        self._refresh = refresh
+        self._length = source.duration
+        self._openings: deque[Opening] = deque()
+        """The newest last; those before it are over, and what they left is read first."""
+        self._given = 0
+        self._over = False
+        self._callback: Callable[[], None] | None = None
+        self._waiting_since = 0.0
+        self._opened_at = 0
+        """Bytes of sound that there were when the newest opening was made."""
+        self._failures = 0
+        self._failed_at = 0
+        self._refreshed_at: int | None = None
+        self._torn = False
+        self._recovering = False
+        self._wanting = False
+        """Whether a next opening is put off until less is left to be read."""
+        self._deadline: IDelayedCall | None = None
+        self._delay: IDelayedCall | None = None
+        self._refreshing: Deferred[None] | None = None
+        self._unread = Watch(workshop.reactor, UNREAD_SECONDS, self._rest)
+        self._gone: Deferred[None] = succeed(None)
+
+    # --- its life -----------------------------------------------------------------------------------------------
+
+    def start(self, after: Deferred[None]) -> None:
+        """Open the source once `after` has fired."""
+        self._gone = after
+        self._unread.touch()
+        self._open()
+
+    def close(self) -> Deferred[None]:
+        """Drop everything. Fires when the last child is reaped; nobody is called any more."""
+        self._over = True
+        self._callback = None
+        self.resting = False
+        self._let_go()
+        return self._gone
+
+    def wake(self) -> None:
+        """Somebody is about to read again."""
+        if self.resting:
+            self.resting = False
+            self._unread.touch()
+            self._open()
+
+    def rejoin(self) -> None:
+        """Leave a live source and open it again, at its edge."""
+        if self._openings and self._openings[-1].began:
+            self._forget()
+            self._unread.touch()
+            self._open()
+
+    # --- its sound ----------------------------------------------------------------------------------------------
+
+    def read(self, most: int) -> bytes | None:
+        """Up to `most` bytes, whole samples but for the very last; b"" if there are none now, None at the end."""
+        while self._openings:
+            opening = self._openings[0]
+            if pcm := opening.read(most):
+                if not opening.began and not self._begin(opening):
+                    return None
+                self._given += len(pcm)
+                if not self._over:
+                    self._unread.touch()
+                return pcm
+            if not opening.over:
+                if opening.denial is None:
+                    return b""
+                self._end(opening.denial)
+            else:
+                self._openings.popleft()
+                if self._wanting:
+                    self._open()
+        self.wake()
+        return None if self._over else b""
+
+    def when_readable(self, callback: Callable[[], None]) -> None:
+        """After a `read` that found nothing: call `callback` once when another may, or finds the end."""
+        self._callback = callback
+        self._waiting_since = self._workshop.reactor.seconds()
+        if self._openings:
+            self._openings[-1].wait()
+
+    def _begin(self, opening: Opening) -> bool:
+        """The first sound of `opening` is read now. False if it lies behind the end."""
+        opening.began = True
+        self.report = report = opening.report
+        self._learn(report)
+        length = None if self.live or report.guessed else report.duration
+        if length is not None and self._at + _seconds(self._given) >= length:
+            # From behind an Ogg's end FFmpeg gives its last second.
+            self._forget()
+            self._end(None)
+            return False
+        self._cancel_deadline()
+        if opening.recovers and self._given:
+            self._workshop.tally.recoveries += 1
+            self._reader.supply_recovered()
+        if self.live:
+            self._reader.supply_caught_up()
+        return True
+
+    def _tell(self) -> None:
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
+
+    # --- its children (IOpener) ---------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        """Open the source where the sound that there is ends, once the last child is reaped."""
+        self._wanting = False
+        self._opened_at = self._reached
+        position = self._at + _seconds(self._reached)
+        left = None if self._duration is None else max(0.0, self._at + self._duration - position)
+        opening = Opening(
+            self._workshop,
+            self,
+            self._source,
+            0.0 if self.live else position,
+            left,
+            label=self._label,
+            again=self._reached > 0,
+            recovers=self._recovering,
+        )
+        opening.report.on_title = self._reader.supply_titled
+        self._openings.append(opening)
+        self._gone.addCallback(lambda _: opening.start())
+
+    @property
+    def _reached(self) -> int:
+        """Bytes of sound that there are from `at` on, given or left."""
+        return self._given + sum(len(opening.left) for opening in self._openings)
+
+    def opening_started(self, opening: Opening) -> None:
+        assert opening.gone is not None
+        self._gone = opening.gone
+        if not self._reached and self._deadline is None:
+            late = self._workshop.reactor.callLater(FIRST_PACKET_SECONDS, self._end, SourceTimeout())
+            self._deadline = late
+        if self._callback is not None:
+            opening.wait()
+
+    def opening_readable(self, opening: Opening) -> None:
+        if self.live and self._workshop.reactor.seconds() - self._waiting_since >= EDGE_SECONDS:
+            self._reader.supply_caught_up()
+        self._tell()
+
+    def opening_failed(self, opening: Opening, error: AudioServiceError) -> None:
+        self._openings.remove(opening)
+        if self._reached and isinstance(error, SpawnFailed):
+            self._again(error)
+        else:
+            self._end(error)
+
+    def opening_over(self, opening: Opening) -> None:
+        self._learn(opening.report)
+        sequel, error = self._judge(opening)
+        if sequel is not Sequel.END:
+            opening.left = opening.left[: len(opening.left) - len(opening.left) % WHOLE]
+        if not opening.left:
+            self._openings.remove(opening)
+        if sequel is Sequel.AGAIN and error is not None:
+            self._torn = opening.killed is None
+            self._again(error)
+        elif sequel is Sequel.ANEW and error is not None:
+            self._anew(error)
+        else:
+            self._end(error)
+        if opening.left:
+            self._tell()
+
+    def _learn(self, report: Report) -> None:
+        self.live = self.live or report.live
+        if self._length is None and not report.guessed:
+            self._length = report.duration
+
+    def _judge(self, opening: Opening) -> tuple[Sequel, AudioServiceError | None]:
+        if opening.denial is not None:
+            return Sequel.FAIL, opening.denial
+        asked = None if self._duration is None else self._at + self._duration
+        ends = [end for end in (None if self.live else self._length, asked) if end is not None]
+        past = Past(
+            report=opening.report,
+            trouble=opening.trouble,
+            reached=self._at + _seconds(self._reached),
+            end=min(ends, default=None),
+            gave=self._reached > self._opened_at,
+            heard=self._opened_at > 0,
+            torn=self._torn,
+            killed=opening.killed,
+        )
+        return judge(self._source, self.live, past)
+
+    # --- what follows -------------------------------------------------------------------------------------------
+
+    def _again(self, error: AudioServiceError) -> None:
+        """Open the source again, unless that was in vain too often."""
+        reached = self._reached
+        self._failures = 0 if reached - self._failed_at >= PROGRESS_BYTES else self._failures + 1
+        self._failed_at = reached
+        position = round(self._at + _seconds(reached), 3)
+        self.log.info("{label}: {code} at {position} s", label=self._label, code=error.code, position=position)
+        if self._failures == len(DELAYS):
+            self._end(error)
+            return
+        self._recovering = True
+        if delay := DELAYS[self._failures]:
+            self._delay = self._workshop.reactor.callLater(delay, self._reopen)
+        else:
+            self._reopen()
+
+    def _reopen(self) -> None:
+        # A source that breaks off again and again while nobody reads must not fill the memory.
+        if self._reached - self._given > PIPE_BYTES:
+            self._wanting = True
+        else:
+            self._open()
+
+    def _anew(self, error: AudioServiceError) -> None:
+        """Look the source up anew, once for each time that it expires; `error` is why it has to be."""
+        reached = self._reached
+        before, self._refreshed_at = self._refreshed_at, reached
+        if not self._source.extracted or (before is not None and reached - before < PROGRESS_BYTES):
+            self._end(error)
+            return
+        self._cancel_deadline()
+        self._refreshing = self._refresh().addCallbacks(self._refreshed, self._unrefreshed)
+
+    def _refreshed(self, source: Source) -> None:
+        self._source = source
+        self._open()
+
+    def _unrefreshed(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return
+        if not failure.check(AudioServiceError):
+            self.log.failure("the resolver failed", failure)
+        self._end(failure.value if isinstance(failure.value, AudioServiceError) else ExtractionFailed())
+
+    def _rest(self) -> None:
+        """Nobody has read for a while; who waits to is not to blame."""
+        if self._callback is not None:
+            self._unread.touch()
+        else:
+            self._forget()
+            self.resting = True
+
+    def _end(self, failure: AudioServiceError | None) -> None:
+        """What is left of openings that are over is still read."""
+        if not self._over:
+            self._over = True
+            self.failure = failure
+            self._stop()
+            if self._openings and not self._openings[-1].over:
+                self._openings.pop().drop()
+            self._tell()
+
+    def _forget(self) -> None:
+        """Be as if the sound had been given so far without a hitch, and no further."""
+        self._let_go()
+        self._recovering = self._torn = False
+        self._failures, self._failed_at, self._refreshed_at = 0, self._given, None
+
+    def _let_go(self) -> None:
+        """No child, no timer, nothing that was read ahead."""
+        self._stop()
+        for opening in self._openings:
+            opening.drop()
+        self._openings.clear()
+
+    def _stop(self) -> None:
+        self._wanting = False
+        self._unread.stop()
+        self._cancel_deadline()
+        if self._delay is not None and self._delay.active():
+            self._delay.cancel()
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            self._refreshing = None
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
+
+
+def _seconds(pcm: int) -> float:
+    """How long `pcm` bytes of sound last."""
+    return pcm / (WHOLE * SAMPLE_RATE)

@@ -1,0 +1,100 @@
+"""What it means that an FFmpeg child is gone: the end of the sound, a break in it, or a failure.
+
+FFmpeg's exit status says nothing: it is 0 for a dropped source, for a stall and for a refusal in mid-track. What counts
+is how far the sound came, what FFmpeg said, and whether it ended by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from audiosvc.errors import AudioServiceError, DecoderFailed, NotAudio, SourceEndedEarly
+from audiosvc.ffmpeg.report import Report
+from audiosvc.sources.model import Http, Source
+
+SHORT_SECONDS = 1.0
+"""How much of a stated duration may be missing at a track's end: containers state it roughly."""
+
+EXPIRED = frozenset({401, 403, 404, 410})
+"""What servers answer for a media URL whose time is over. Trying the same one again does not help."""
+
+
+class Sequel(Enum):
+    """What is to follow."""
+
+    END = auto()
+    """Nothing: that was all of it."""
+    AGAIN = auto()
+    """The sound broke off: open the source again where it did."""
+    ANEW = auto()
+    """The server refuses the media URL: look for another one, or give up."""
+    FAIL = auto()
+
+
+@dataclass(frozen=True)
+class Past:
+    """A child that is gone. Seconds are the source's."""
+
+    report: Report
+    trouble: AudioServiceError | None
+    """What the door knows of why its last request led nowhere."""
+    reached: float
+    """Where the sound ends that it gave, and those before it."""
+    end: float | None
+    """Where the sound should end, as far as is known."""
+    gave: bool
+    """Whether it gave any sound."""
+    heard: bool
+    """Whether those before it did."""
+    torn: bool
+    """Whether the one before it broke off by itself, and so may have left something out."""
+    killed: AudioServiceError | None
+    """Why it did not end by itself; None if it did."""
+
+    @property
+    def error(self) -> AudioServiceError:
+        """Why it failed, given that it did."""
+        return self.trouble or self.report.error()
+
+    @property
+    def expired(self) -> bool:
+        """Whether the media URL may be one whose time is over."""
+        return self.trouble is None and self.report.status in EXPIRED
+
+
+def judge(source: Source, live: bool, past: Past) -> tuple[Sequel, AudioServiceError | None]:
+    """What follows, and the error if nothing can."""
+    report, end = past.report, past.end
+    if past.killed is not None:
+        return (Sequel.END, None) if end is not None and past.reached >= end else (Sequel.AGAIN, past.killed)
+    if not past.gave and not past.heard:
+        return _unopened(past, live)
+    if end is not None and past.reached + SHORT_SECONDS >= end:
+        return Sequel.END, None
+    if not past.gave:
+        return _in_vain(source, live, past)
+    if not live and not report.broken:
+        return Sequel.END, None
+    # A file that is cut short is as short the next time.
+    return Sequel.AGAIN if isinstance(source.media, Http) else Sequel.FAIL, SourceEndedEarly()
+
+
+def _unopened(past: Past, live: bool) -> tuple[Sequel, AudioServiceError | None]:
+    """The source never gave anything."""
+    if past.report.failed:
+        return Sequel.ANEW if past.expired else Sequel.FAIL, past.error
+    return (Sequel.END, None) if past.reached > 0 and not live else (Sequel.FAIL, NotAudio())
+
+
+def _in_vain(source: Source, live: bool, past: Past) -> tuple[Sequel, AudioServiceError | None]:
+    """The source was opened again in mid-track and gave nothing."""
+    report = past.report
+    if not report.failed:
+        over = past.end is None and not live and not report.broken and not past.torn
+        return (Sequel.END, None) if over else (Sequel.AGAIN, SourceEndedEarly())
+    error = past.error
+    if past.expired and (source.extracted or not live):
+        return Sequel.ANEW, error
+    # It was audio a moment ago: what can no longer be made out is no other kind of thing, but broken off.
+    return Sequel.AGAIN, SourceEndedEarly() if isinstance(error, (NotAudio, DecoderFailed)) else error

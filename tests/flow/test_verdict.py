@@ -1,0 +1,139 @@
+"""What each kind of end of a child means."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from audiosvc.errors import (
+    AudioServiceError,
+    DecoderFailed,
+    NotAudio,
+    SourceEndedEarly,
+    SourceNotFound,
+    SourceRefused,
+    SourceTimeout,
+    SourceUnreachable,
+)
+from audiosvc.ffmpeg.report import Report
+from audiosvc.flow.verdict import SHORT_SECONDS, Past, Sequel, judge
+from audiosvc.sources.model import Source
+from tests.flow.support import BROKEN, PAGE, RADIO, REFUSED, SONG, WEB
+
+KILLED = DecoderFailed("FFmpeg was killed")
+TIMEOUT = "[in#0 @ 0x1] [error] Error opening input: Connection timed out\n"
+NONSENSE = "[in#0 @ 0x1] [error] Error opening input: Invalid data found when processing input\n"
+ODD = "[out#0 @ 0x1] [error] Something went wrong\n"
+
+
+def past(
+    said: str = "",
+    reached: float = 30.0,
+    end: float | None = 60.0,
+    gave: bool = True,
+    heard: bool = True,
+    torn: bool = False,
+    killed: AudioServiceError | None = None,
+    trouble: AudioServiceError | None = None,
+) -> Past:
+    report = Report()
+    report.feed(("[info] Input #0, mp3, from 'x':\n" + said).encode())
+    return Past(report, trouble, reached, end, gave, heard, torn, killed)
+
+
+class VerdictTests(SynchronousTestCase):
+    def check(
+        self,
+        past: Past,
+        sequel: Sequel,
+        error: type[AudioServiceError] | None = None,
+        *sources: Source,
+        live: bool = False,
+    ) -> None:
+        for source in sources or (SONG, WEB, PAGE):
+            found, why = judge(source, live, past)
+            self.assertEqual((found, type(why)), (sequel, type(None) if error is None else error), source)
+
+    def test_all_of_it_and_no_more(self) -> None:
+        for said in ("", BROKEN):
+            for reached in (60.0, 60.0 - SHORT_SECONDS, 61.0):
+                self.check(past(said, reached), Sequel.END)
+
+    def test_less_than_was_stated_is_forgiven_where_nothing_broke_off(self) -> None:
+        self.check(past(), Sequel.END)
+        self.check(past(end=None), Sequel.END)
+
+    def test_what_broke_off_is_fetched_again_from_a_server_and_not_from_a_file(self) -> None:
+        for end in (60.0, None):
+            for heard in (True, False):
+                self.check(past(BROKEN, end=end, heard=heard), Sequel.AGAIN, SourceEndedEarly, WEB, PAGE)
+                self.check(past(BROKEN, end=end, heard=heard), Sequel.FAIL, SourceEndedEarly, SONG)
+
+    def test_a_child_that_was_killed_is_followed_up_to_the_very_end(self) -> None:
+        for reached, end in ((30.0, 60.0), (59.99, 60.0), (30.0, None), (0.0, 60.0)):
+            for gave in (True, False):
+                for heard in (True, False):
+                    self.check(
+                        past(reached=reached, end=end, gave=gave, heard=heard, killed=KILLED),
+                        Sequel.AGAIN,
+                        DecoderFailed,
+                    )
+        self.check(past(reached=60.0, killed=KILLED), Sequel.END)
+        self.check(past(BROKEN, reached=60.0, gave=False, killed=KILLED), Sequel.END)
+
+    def test_nothing_from_the_start(self) -> None:
+        nothing = past(reached=0.0, gave=False, heard=False)
+        self.check(nothing, Sequel.FAIL, NotAudio)
+        self.check(replace(nothing, reached=5.0), Sequel.END)
+        self.check(replace(nothing, reached=5.0), Sequel.FAIL, NotAudio, RADIO, live=True)
+
+    def test_nothing_from_the_start_and_a_reason(self) -> None:
+        for said, sequel, error in (
+            (TIMEOUT, Sequel.FAIL, SourceTimeout),
+            (REFUSED.format(500), Sequel.FAIL, SourceRefused),
+            (REFUSED.format(429), Sequel.FAIL, SourceRefused),
+            (REFUSED.format(401), Sequel.ANEW, SourceRefused),
+            (REFUSED.format(403), Sequel.ANEW, SourceRefused),
+            (REFUSED.format(404), Sequel.ANEW, SourceNotFound),
+            (REFUSED.format(410), Sequel.ANEW, SourceNotFound),
+        ):
+            for reached in (0.0, 20.0):
+                self.check(past(said, reached, gave=False, heard=False), sequel, error)
+
+    def test_nothing_when_it_was_opened_again(self) -> None:
+        for said, sequel, error in (
+            (TIMEOUT, Sequel.AGAIN, SourceTimeout),
+            (REFUSED.format(503), Sequel.AGAIN, SourceRefused),
+            (REFUSED.format(403), Sequel.ANEW, SourceRefused),
+            (REFUSED.format(404), Sequel.ANEW, SourceNotFound),
+            (NONSENSE, Sequel.AGAIN, SourceEndedEarly),
+            (ODD, Sequel.AGAIN, SourceEndedEarly),
+            (BROKEN, Sequel.AGAIN, SourceEndedEarly),
+        ):
+            for end in (60.0, None):
+                self.check(past(said, end=end, gave=False), sequel, error)
+
+    def test_nothing_and_not_a_word_when_it_was_opened_again(self) -> None:
+        self.check(past(gave=False), Sequel.AGAIN, SourceEndedEarly)
+        self.check(past(gave=False, end=None), Sequel.END)
+        self.check(past(gave=False, end=None, torn=True), Sequel.AGAIN, SourceEndedEarly)
+        self.check(past(gave=False, reached=59.5), Sequel.END)
+
+    def test_what_the_door_knows_goes_before_what_ffmpeg_makes_of_it(self) -> None:
+        trouble = SourceUnreachable("no such host")
+        for said in (REFUSED.format(502), REFUSED.format(404)):
+            self.check(past(said, gave=False, trouble=trouble), Sequel.AGAIN, SourceUnreachable)
+            self.check(past(said, gave=False, heard=False, trouble=trouble), Sequel.FAIL, SourceUnreachable)
+
+    def test_a_live_source_never_ends_by_itself(self) -> None:
+        live = replace(RADIO, extracted=False)
+        for said in ("", BROKEN):
+            self.check(past(said, end=None), Sequel.AGAIN, SourceEndedEarly, live, live=True)
+            self.check(past(said, end=None, gave=False), Sequel.AGAIN, SourceEndedEarly, live, live=True)
+        self.check(past(reached=60.0), Sequel.END, None, live, live=True)
+
+    def test_a_live_source_that_is_away_may_come_back_but_one_from_a_page_is_looked_up(self) -> None:
+        away = past(REFUSED.format(404), end=None, gave=False)
+        self.check(away, Sequel.AGAIN, SourceNotFound, RADIO, live=True)
+        self.check(away, Sequel.ANEW, SourceNotFound, replace(RADIO, extracted=True), live=True)

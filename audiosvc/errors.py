@@ -161,4 +161,4 @@ class ExtractionTimeout(AudioServiceError):
 
 class ExtractionUnavailable(AudioServiceError):
     code, status = "extraction_unavailable", 422
-    default = "pages, playlists and searches of web sites are not supported yet; direct media URLs are"
+    default = "pages of web sites are not read: yt-dlp does not start here; direct media URLs play"

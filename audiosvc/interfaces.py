@@ -11,6 +11,8 @@ from twisted.internet.interfaces import (
     IReactorFDSet,
     IReactorFromThreads,
     IReactorProcess,
+    IReactorSocket,
+    IReactorTCP,
     IReactorTime,
 )
 
@@ -21,8 +23,10 @@ from audiosvc.sources.model import Source
 from audiosvc.wire.messages import SessionEvent, Status
 
 
-class IReactor(IReactorCore, IReactorTime, IReactorProcess, IReactorFDSet, IReactorFromThreads):
-    """What is asked of the reactor: its life, time, children, readiness, and the way back from a thread."""
+class IReactor(
+    IReactorCore, IReactorTime, IReactorProcess, IReactorFDSet, IReactorFromThreads, IReactorTCP, IReactorSocket
+):
+    """What is asked of the reactor: its life, time, children, readiness, sockets, and the way back from a thread."""
 
 
 class IFeed(Protocol):
@@ -112,6 +116,13 @@ class IPermit(Protocol):
     @property
     def denial(self) -> AudioServiceError | None:
         """What the door refused to its holder, the first of it; None while all was allowed."""
+
+    @property
+    def trouble(self) -> AudioServiceError | None:
+        """Why its holder's latest request led nowhere: no such name, no answer. None if it did, or was refused."""
+
+    def flowing(self) -> None:
+        """The holder gives sound: from here on it may go on asking, at a steady rate. More calls do nothing."""
 
     def close(self) -> None:
         """The token is worth nothing from here on; connections made with it are closed. More calls do nothing."""

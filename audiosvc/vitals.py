@@ -35,6 +35,51 @@ class DeliveryVitals(msgspec.Struct, frozen=True):
     """Packets sent again to a client that came back with `resume`."""
 
 
+class IsolationVitals(msgspec.Struct, frozen=True):
+    mode: str
+    """What was asked for: `auto`, `require` or `off`."""
+    active: bool
+    """Whether children that fetch are in a network namespace that has been tried."""
+    hardened: bool
+    """Whether children die with the daemon and can gain no privileges."""
+    why: str | None
+    """What is lacking, None where nothing is."""
+
+
+class DoorVitals(msgspec.Struct, frozen=True):
+    permits: int
+    """Children that may go through the door now."""
+    connections: int
+    requests: int
+    bytes: int
+    """Both ways, between children and sources."""
+    refused: dict[str, int]
+    """Requests refused since start, by the error's code."""
+
+
+class ExtractorVitals(msgspec.Struct, frozen=True):
+    available: bool
+    """Whether pages can be read: yt-dlp started the last time it was needed, or was not needed yet."""
+    workers: int
+    """yt-dlp processes not yet reaped."""
+    busy: int
+    waiting: int
+    """Look-ups that wait for one of them."""
+    calls: int
+    """Look-ups given to one since start."""
+    restarts: int
+    """Processes that crashed, hung, talked nonsense or could not start."""
+    cached: int
+    """Answers that are kept."""
+
+
+class SourceVitals(msgspec.Struct, frozen=True):
+    recoveries: int
+    """Times that sound went on after its source had failed and was opened again."""
+    dropped: int
+    """Packets of live sources thrown away unheard, to come back to the live edge."""
+
+
 class Vitals(msgspec.Struct, frozen=True):
     status: str
     version: str
@@ -52,3 +97,8 @@ class Vitals(msgspec.Struct, frozen=True):
     encoder: EncoderVitals
     pacer: PacerVitals
     delivery: DeliveryVitals
+    sources: SourceVitals
+    door: DoorVitals
+    isolation: IsolationVitals
+    extractors: ExtractorVitals | None
+    """None where web pages are not read."""

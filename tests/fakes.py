@@ -42,7 +42,7 @@ def frames(count: int, first: int = 0) -> bytes:
 class FakeChild:
     """The child's side of a spawn: what it writes, says, and how it ends. It is its own process transport."""
 
-    pid = 4321
+    pid = 2**22 + 1  # beyond what Linux gives out: what is done to it is done to nobody
 
     def __init__(self, reactor: FakeReactor, protocol: ProcessProtocol, argv: list[str], fds: Mapping[int, int]):
         self.argv = argv

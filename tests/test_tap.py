@@ -19,8 +19,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from audiosvc import __version__, tap
 from audiosvc.delivery.socket import SocketPlace, SocketPlaceError
+from audiosvc.errors import BlockedAddress
+from audiosvc.hardening import Hardening
+from audiosvc.net.door import Door
+from audiosvc.net.jail import Jail, JailError
+from audiosvc.options import TOKEN_BYTES_LEAST, Options
 from audiosvc.session.track import Play
-from audiosvc.tap import SHUTDOWN_SECONDS, TOKEN_BYTES_LEAST, AudioService, Options, makeService
+from audiosvc.tap import SHUTDOWN_SECONDS, AudioService, makeService
+from audiosvc.vitals import IsolationVitals
 from tests.fakes import FakeReactor, open_fds
 
 TOKEN = "t" * TOKEN_BYTES_LEAST
@@ -67,6 +73,7 @@ class OptionsTests(OptionsTestCase):
     def test_each_option_is_a_variable_too(self) -> None:
         token = self.file("token", TOKEN + "\n")
         ffmpeg = self.file("ffmpeg", "#!/bin/sh\necho ffmpeg version 9\n", 0o700)
+        cookies = self.file("cookies", "# Netscape HTTP Cookie File\n")
         wanted: dict[str, tuple[str, Any]] = {
             "api": ("tcp:0:interface=127.0.0.1", "tcp:0:interface=127.0.0.1"),
             "socket": ("/run/x.sock", Path("/run/x.sock")),
@@ -80,6 +87,11 @@ class OptionsTests(OptionsTestCase):
             "ffmpeg": (ffmpeg, str(Path(ffmpeg).absolute())),
             "token-file": (token, token),
             "allowed-host": ("a.example, B.example,", ["a.example", "B.example"]),
+            "isolation": ("require", "require"),
+            "allow-host": ("radio.lan:8000, 10.1.2.3", "radio.lan:8000, 10.1.2.3"),
+            "allow-net": ("192.168.7.0/24", "192.168.7.0/24"),
+            "extractors": ("0", 0),
+            "cookies": (cookies, cookies),
         }
         self.assertEqual(set(wanted), {row[0] for row in Options.optParameters})
         for name, (text, value) in wanted.items():
@@ -87,6 +99,32 @@ class OptionsTests(OptionsTestCase):
             self.assertEqual(parsed(f"--{name}", text)[name], value)
             self.assertEqual(parsed(**{variable: text})[name], value)
             self.assertEqual(parsed(**{variable: ""})[name], parsed()[name], "set to nothing is not set")
+
+    def test_a_switch_is_a_variable_too(self) -> None:
+        self.assertFalse(parsed()["list-files"])
+        self.assertTrue(parsed("--list-files")["list-files"])
+        for text, on in (("1", True), ("yes", True), ("0", False), ("no", False), ("", False)):
+            self.assertEqual(bool(parsed(AUDIOSVC_LIST_FILES=text)["list-files"]), on)
+
+    def test_what_is_fetched_from_is_what_is_public_and_what_the_operator_names(self) -> None:
+        self.assertRaises(BlockedAddress, parsed().policy.check, "192.168.7.9", 80)
+        options = parsed("--allow-net", "192.168.7.0/24", "--allow-host", "10.1.2.3:8000")
+        options.policy.check("192.168.7.9", 80)
+        options.policy.check("10.1.2.3", 8000)
+        self.assertRaises(BlockedAddress, options.policy.check, "10.1.2.3", 8001)
+        for name, wrong in (("host", "a b"), ("host", "a:b"), ("net", "192.168.7.1/24"), ("net", "home")):
+            self.assert_refused(f"--allow-{name}", wrong)
+
+    def test_cookies_are_in_netscapes_format(self) -> None:
+        text = "# Netscape HTTP Cookie File\n.example.org\tTRUE\t/\tFALSE\t0\tname\tvalue\n"
+        self.assertEqual(parsed("--cookies", self.file("cookies", text)).cookies, text)
+        for wrong in (b"\xff\xfe", b"name=value"):
+            self.assert_refused("--cookies", self.file("cookies", wrong))
+        self.assert_refused("--cookies", str(self.folder / "nowhere"))
+
+    def test_isolation_is_one_of_three(self) -> None:
+        self.assertEqual(parsed()["isolation"], "auto")
+        self.assert_refused("--isolation", "maybe")
 
     def test_the_command_line_goes_before_the_environment(self) -> None:
         options = parsed("--bitrate", "7000", "-s", "/a", AUDIOSVC_BITRATE="8000", AUDIOSVC_SOCKET="/b")
@@ -103,6 +141,7 @@ class OptionsTests(OptionsTestCase):
             ("bitrate", "6000", "510000"),
             ("opus-complexity", "0", "10"),
             ("encoder-threads", "1", "256"),
+            ("extractors", "0", "32"),
         ):
             self.assertEqual([parsed(f"--{name}", bound)[name] for bound in (least, most)], [int(least), int(most)])
             for wrong in (str(int(least) - 1), str(int(most) + 1), "-5", "x", "", "nan", "inf", "1" * 400):
@@ -168,7 +207,14 @@ class ServiceTestCase(OptionsTestCase):
         super().setUp()
         self.reactor = FakeReactor()
         self.patch(tap, "time", SimpleNamespace(monotonic=lambda: self.reactor.rightNow))
+        self.patch(tap, "isolate", self.isolate)
         self.socket = self.folder / "audio.sock"
+
+    def isolate(self, mode: str, hardening: Hardening) -> tuple[Jail | None, IsolationVitals]:
+        """A machine where there can be no jail."""
+        if mode == "require":
+            raise JailError("the kernel says no")
+        return None, IsolationVitals(mode, False, True, "the kernel says no")
 
     def make(self, *arguments: str) -> AudioService:
         options = parsed("--socket", str(self.socket), "--encoder-threads", "1", *arguments)
@@ -181,6 +227,14 @@ class ServiceTestCase(OptionsTestCase):
 
 
 class StartTests(ServiceTestCase):
+    def test_it_starts_without_isolation_where_that_may_be_and_says_so(self) -> None:
+        service = self.start()
+        self.assertEqual(service.vitals().isolation, IsolationVitals("auto", False, True, "the kernel says no"))
+
+    def test_it_does_not_start_without_an_isolation_that_is_required(self) -> None:
+        service = self.make("--isolation", "require")
+        self.assertIn("the kernel says no", str(self.assertRaises(SystemExit, service.startService)))
+
     def test_it_listens_in_both_places_and_others_stay_out_of_the_socket(self) -> None:
         masks: list[int] = []
         listen = self.reactor.listenUNIX
@@ -199,7 +253,8 @@ class StartTests(ServiceTestCase):
         ((address, factory, _, mode, lock),) = self.reactor.unixServers
         self.assertEqual((address, mode, lock), (str(self.socket.absolute()), 0o600, 0))
         self.assertEqual(factory.buildProtocol(None).__class__.__module__, "audiosvc.delivery.protocol")
-        ((port, _, _, interface),) = self.reactor.tcpServers
+        (port, _, _, interface), (_, door, _, _) = self.reactor.tcpServers
+        self.assertIsInstance(door, Door)
         self.assertEqual((port, interface), (8180, "127.0.0.1"))
         self.successResultOf(service.stopService())
 

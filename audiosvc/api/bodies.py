@@ -151,8 +151,10 @@ class ProblemBody(msgspec.Struct, frozen=True):
 
 
 def description(source: Source) -> Description:
-    """Of one track: what holds several is described by `playlist`."""
-    return Description(source.url, source.title, source.duration, source.thumbnail, is_playlist=False)
+    """Of one track, or of a list as far as its first track tells; its entries are told by `playlist`."""
+    if source.playlist is None:
+        return Description(source.url, source.title, source.duration, source.thumbnail, is_playlist=False)
+    return Description(source.url, source.playlist or source.title, None, source.thumbnail, is_playlist=True)
 
 
 def playlist(url: str, sources: Iterable[Source]) -> Playlist:

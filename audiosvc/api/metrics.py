@@ -11,7 +11,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from audiosvc.vitals import DeliveryVitals, EncoderVitals, PacerVitals, Vitals
+from audiosvc.vitals import (
+    DeliveryVitals,
+    DoorVitals,
+    EncoderVitals,
+    ExtractorVitals,
+    IsolationVitals,
+    PacerVitals,
+    SourceVitals,
+    Vitals,
+)
 
 Labelled = Iterable[tuple[Sequence[str], float]]
 """Label values, and the value they have."""
@@ -69,6 +78,11 @@ class VitalsCollector(Collector):
         yield from _encoder(vitals.encoder)
         yield from _pacer(vitals.pacer)
         yield from _delivery(vitals.delivery)
+        yield from _sources(vitals.sources)
+        yield from _door(vitals.door)
+        yield from _isolation(vitals.isolation)
+        if vitals.extractors is not None:
+            yield from _extractors(vitals.extractors)
         yield from _http(self._traffic)
 
 
@@ -95,6 +109,35 @@ def _delivery(delivery: DeliveryVitals) -> Iterator[Metric]:
     yield _counter("delivery_events_dropped", "Events that nobody came for.", delivery.events_dropped)
     yield _counter("delivery_lines_refused", "Lines from clients that could not be taken.", delivery.lines_refused)
     yield _counter("delivery_resent_packets", "Packets sent again on resume.", delivery.resent)
+
+
+def _sources(sources: SourceVitals) -> Iterator[Metric]:
+    yield _counter("source_recoveries", "Times that a failed source was opened again and went on.", sources.recoveries)
+    yield _counter("source_dropped_packets", "Packets of live sources dropped unheard.", sources.dropped)
+
+
+def _door(door: DoorVitals) -> Iterator[Metric]:
+    yield _gauge("door_permits", "Children that may go through the door.", door.permits)
+    yield _gauge("door_connections", "Connections of theirs.", door.connections)
+    yield _counter("door_requests", "Requests of theirs.", door.requests)
+    yield _counter("door_bytes", "Bytes between them and sources, both ways.", door.bytes)
+    refused = [([code], count) for code, count in door.refused.items()]
+    yield _counters("door_refused", "Requests refused, by code.", ["code"], refused)
+
+
+def _isolation(isolation: IsolationVitals) -> Iterator[Metric]:
+    yield _gauge("isolation_active", "1 if children that fetch have a network of their own.", isolation.active)
+    yield _gauge("isolation_hardened", "1 if children end with the daemon and gain no rights.", isolation.hardened)
+
+
+def _extractors(extractors: ExtractorVitals) -> Iterator[Metric]:
+    yield _gauge("extractors_available", "1 if web pages can be read.", extractors.available)
+    yield _gauge("extractors", "yt-dlp processes not yet reaped.", extractors.workers)
+    yield _gauge("extractors_busy", "Those at work.", extractors.busy)
+    yield _gauge("extractor_calls_waiting", "Look-ups that wait for one.", extractors.waiting)
+    yield _counter("extractor_calls", "Look-ups given to one.", extractors.calls)
+    yield _counter("extractor_restarts", "Processes that failed and were replaced.", extractors.restarts)
+    yield _gauge("extractor_answers_cached", "Answers that are kept.", extractors.cached)
 
 
 def _http(traffic: Traffic) -> Iterator[Metric]:

@@ -14,7 +14,16 @@ from audiosvc.errors import AudioServiceError, ExtractionUnavailable, SessionNot
 from audiosvc.session.track import Play, Snapshot
 from audiosvc.sources.files import Listed
 from audiosvc.sources.model import Source, Tone
-from audiosvc.vitals import DeliveryVitals, EncoderVitals, PacerVitals, Vitals
+from audiosvc.vitals import (
+    DeliveryVitals,
+    DoorVitals,
+    EncoderVitals,
+    ExtractorVitals,
+    IsolationVitals,
+    PacerVitals,
+    SourceVitals,
+    Vitals,
+)
 
 TONE = Source("demo:tone", Tone(440, 30), title="Tone, 440 Hz", duration=30.0, uploader="audiosvc")
 
@@ -32,6 +41,10 @@ VITALS = Vitals(
     delivery=DeliveryVitals(
         connections=1, packets=500, bytes=80_000, underruns=3, events_dropped=5, lines_refused=6, resent=8
     ),
+    sources=SourceVitals(recoveries=11, dropped=12),
+    door=DoorVitals(permits=1, connections=2, requests=30, bytes=4_000, refused={"blocked_address": 5}),
+    isolation=IsolationVitals("auto", active=True, hardened=False, why="setpriv is not installed"),
+    extractors=ExtractorVitals(available=True, workers=2, busy=1, waiting=3, calls=14, restarts=1, cached=4),
 )
 
 
@@ -144,6 +157,8 @@ def snapshot(session_id: str, request: Play) -> Snapshot:
         packets_sent=0,
         buffered=0.0,
         underruns=0,
+        recoveries=0,
+        dropped=0,
         held=False,
     )
 

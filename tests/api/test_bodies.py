@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import msgspec
 from hypothesis import given, settings
@@ -123,6 +124,12 @@ class DecodingQueries(SynchronousTestCase):
 
 class FromSources(SynchronousTestCase):
     page = Source("http://example.org/b", Http("http://example.org/b.ogg"), thumbnail="http://example.org/b.jpg")
+
+    def test_a_description_of_a_list_is_its_title_and_its_first_picture(self) -> None:
+        first = replace(TONE, thumbnail="http://h/i.jpg", playlist="My list")
+        listed = bodies.Description("demo:tone", "My list", None, "http://h/i.jpg", is_playlist=True)
+        self.assertEqual(bodies.description(first), listed)
+        self.assertEqual(bodies.description(replace(first, playlist="")).title, "Tone, 440 Hz")
 
     def test_a_description_is_of_one_track(self) -> None:
         self.assertEqual(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from msgspec.structs import replace
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from twisted.trial.unittest import SynchronousTestCase
@@ -53,6 +54,22 @@ class Scraped(SynchronousTestCase):
                 ("audiosvc_delivery_events_dropped_total",): 5,
                 ("audiosvc_delivery_lines_refused_total",): 6,
                 ("audiosvc_delivery_resent_packets_total",): 8,
+                ("audiosvc_source_recoveries_total",): 11,
+                ("audiosvc_source_dropped_packets_total",): 12,
+                ("audiosvc_door_permits",): 1,
+                ("audiosvc_door_connections",): 2,
+                ("audiosvc_door_requests_total",): 30,
+                ("audiosvc_door_bytes_total",): 4_000,
+                ("audiosvc_door_refused_total", "blocked_address"): 5,
+                ("audiosvc_isolation_active",): 1,
+                ("audiosvc_isolation_hardened",): 0,
+                ("audiosvc_extractors_available",): 1,
+                ("audiosvc_extractors",): 2,
+                ("audiosvc_extractors_busy",): 1,
+                ("audiosvc_extractor_calls_waiting",): 3,
+                ("audiosvc_extractor_calls_total",): 14,
+                ("audiosvc_extractor_restarts_total",): 1,
+                ("audiosvc_extractor_answers_cached",): 4,
                 ("audiosvc_http_answers_total", "200"): 10,
                 ("audiosvc_http_answers_total", "401"): 4,
                 ("audiosvc_http_problems_total", "unauthorized"): 4,
@@ -61,6 +78,10 @@ class Scraped(SynchronousTestCase):
                 ("audiosvc_http_connections_timed_out_total",): 3,
             },
         )
+
+    def test_a_daemon_that_reads_no_pages_says_nothing_of_them(self) -> None:
+        self.metrics = Metrics(lambda: replace(VITALS, extractors=None), self.traffic)
+        self.assertFalse([name for name, *_ in self.samples() if "extractor" in name])
 
     def test_a_second_scrape_counts_nothing_twice(self) -> None:
         self.assertEqual(self.samples(), self.samples())

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest_twisted
 
 from tests.integration.harness import Daemon
+from tests.site.server import Site
 
 Start = Callable[..., Awaitable[Daemon]]
 
@@ -26,3 +27,11 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     yield start_one
     for daemon in daemons:
         await daemon.stop()
+
+
+@pytest_twisted.async_yield_fixture
+async def site() -> AsyncIterator[Site]:
+    """The site of real media on loopback. `await start(*REACHES)` gives a daemon that is allowed to play from it."""
+    site = Site().start()
+    yield site
+    await site.stop()

@@ -28,6 +28,7 @@ from twisted.web.client import HTTPConnectionPool
 
 from audiosvc.audio import SAMPLE_RATE
 from audiosvc.codec.opus import Decoder as OpusDecoder
+from audiosvc.extract.extractors import WORKER
 from audiosvc.wire.codec import Decoder, Received, encode_line
 from audiosvc.wire.messages import CREDIT_MOST, TERMINAL, Credit, Line, Packet, SessionEvent, Subscribe
 
@@ -205,16 +206,8 @@ class Daemon:
     # --- what can be seen from outside -------------------------------------------------------------------------------
 
     def children(self) -> list[int]:
-        """Processes whose parent is the daemon, zombies included."""
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = stat.read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[1]) == self.pid:
-                found.append(int(stat.parent.name))
-        return found
+        """Processes whose parent is the daemon, zombies included, but not those that read pages, which stay."""
+        return [int(path.name) for path in Path("/proc").glob("[0-9]*") if _is_child(path, self.pid)]
 
     def zombies(self) -> int:
         return sum("State:\tZ" in Path(f"/proc/{pid}/status").read_text() for pid in self.children())
@@ -327,6 +320,14 @@ def cpu_seconds(pid: int) -> float:
     """Time that the process has run, to the hundredth."""
     user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def _is_child(process: Path, parent: int) -> bool:
+    try:
+        fields = (process / "stat").read_text().rpartition(")")[2].split()
+        return int(fields[1]) == parent and str(WORKER).encode() not in (process / "cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _lives(pid: int) -> bool:

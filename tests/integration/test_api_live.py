@@ -63,7 +63,7 @@ async def send(daemon: Daemon, data: bytes) -> Answer:
 async def with_token(start: Start, folder: Path) -> Daemon:
     file = folder / "token"
     file.write_bytes(TOKEN + b"\n")
-    daemon = await start("--token-file", str(file))
+    daemon = await start("--token-file", str(file), "--media-root", str(folder), "--list-files")
     daemon.headers = {"Authorization": f"Bearer {TOKEN.decode()}"}
     return daemon
 
@@ -189,7 +189,7 @@ async def test_a_session_is_steered_as_the_docs_say(start: Start) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_what_there_is_to_play_is_told_as_the_docs_say(start: Start) -> None:
-    daemon = await start()
+    daemon = await start("--extractors", "0")
     described = await daemon.get("/metadata?url=demo:tone%3Fhz%3D440")
     assert described == {
         "url": "demo:tone?hz=440",
@@ -208,9 +208,12 @@ async def test_what_there_is_to_play_is_told_as_the_docs_say(start: Start) -> No
         assert result.keys() == {"id", "url", "title", "duration", "thumbnail", "channel"}
         assert (await daemon.get(f"/metadata?url={result['url']}"))["duration"] == result["duration"] > 0
         await daemon.play("each", result["url"])
-    for path in ("/search?q=anything+else", "/playlist?url=http://127.0.0.1:1/"):
+    for path, code in (
+        ("/search?q=anything+else", "extraction_unavailable"),
+        ("/playlist?url=http://127.0.0.1:8000/", "blocked_address"),
+    ):
         status, refused = await daemon.request("GET", path)
-        assert (status, refused["code"]) == (422, "extraction_unavailable")
+        assert (status, refused["code"]) == (422, code)
 
     health = await daemon.get("/health")
     assert health.keys() == set(Vitals.__struct_fields__)
@@ -231,11 +234,14 @@ def test_the_docs_show_every_field_of_a_status() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_docs_examples_are_what_the_daemon_answers(start: Start) -> None:
-    daemon = await start()
+async def test_the_docs_examples_are_what_the_daemon_answers(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "music" / "albums").mkdir(parents=True)
+    with (tmp_path / "music" / "albums" / "01.flac").open("wb") as file:
+        file.truncate(20_971_520)
+    daemon = await start("--media-root", str(tmp_path / "music"), "--list-files")
     example = r"-G --data-urlencode '(.+)'(?: -d (.+))? http://[^/]+(/\w+)\n((?: +[{\"].*\n)+)"
     shown = re.findall(example, DOCS.read_text("utf-8"))
-    assert [path for _, _, path, _ in shown] == ["/metadata", "/search"]
+    assert [path for _, _, path, _ in shown] == ["/metadata", "/search", "/files"]
     for parameter, more, path, answer in shown:
         name, _, value = parameter.partition("=")
         url = f"http://127.0.0.1:{daemon.port}{path}?{more}"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 
-from audiosvc.tap import Options
+from audiosvc.options import Options
 from tests.integration.conftest import Start
 from tests.integration.harness import tone, twistd, until
 
@@ -36,6 +36,11 @@ WRONG = {
     "opus-complexity": {"-1": "from 0 to 10", "11": "from 0 to 10", "high": "whole number"},
     "encoder-threads": {"0": "from 1 to", "257": "from 1 to"},
     "ffmpeg": {"none": "is not a file", ".": "is not a file", "file": "may not be executed", "/bin/true": "not FFmpeg"},
+    "isolation": {"": "none of auto", "maybe": "none of auto, require, off"},
+    "allow-host": {"a b": "HOST or HOST:PORT", "host:x": "HOST or HOST:PORT", "host:0": "no port from 1 to 65535"},
+    "allow-net": {"192.168.7.1/24": "not a network", "home": "not a network", "::ffff:1.2.3.0/120": "IPv4 addresses"},
+    "extractors": {"-1": "from 0 to 32", "33": "from 0 to 32", "two": "whole number"},
+    "cookies": {"none": "cannot be read", ".": "cannot be read", "file": "no cookie in Netscape's format"},
     "token-file": {"none": "No such file", ".": "directory", "file": "at least 32 bytes", "spaced": "without spaces"},
     "allowed-host": {"a b": "not a host name", "host:80": "not a host name", "ok,b/d": "not a host name"},
 }

@@ -28,6 +28,8 @@ export interface Snapshot {
   packets_sent: number;
   buffered: number;
   underruns: number;
+  recoveries: number;
+  dropped: number;
   held: boolean;
 }
 
@@ -43,6 +45,10 @@ export interface Vitals {
   encoder: EncoderVitals;
   pacer: PacerVitals;
   delivery: DeliveryVitals;
+  sources: SourceVitals;
+  door: DoorVitals;
+  isolation: IsolationVitals;
+  extractors: ExtractorVitals | null;
 }
 
 export interface EncoderVitals {
@@ -66,6 +72,36 @@ export interface DeliveryVitals {
   events_dropped: number;
   lines_refused: number;
   resent: number;
+}
+
+export interface SourceVitals {
+  recoveries: number;
+  dropped: number;
+}
+
+export interface DoorVitals {
+  permits: number;
+  connections: number;
+  requests: number;
+  bytes: number;
+  refused: Record<string, number>;
+}
+
+export interface IsolationVitals {
+  mode: string;
+  active: boolean;
+  hardened: boolean;
+  why: string | null;
+}
+
+export interface ExtractorVitals {
+  available: boolean;
+  workers: number;
+  busy: number;
+  waiting: number;
+  calls: number;
+  restarts: number;
+  cached: number;
 }
 
 /** Where to go on, in seconds of the source. */

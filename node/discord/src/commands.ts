@@ -12,7 +12,7 @@ const INTEGER = 4;
 const IN_GUILDS = 0;
 
 /** Characters of a link or of words to search for. */
-const QUERY_MOST = 500;
+const QUERY_MOST = 2048;
 
 /** Who may: `anyone`, who is in a voice channel that the bot can be in too (`caller`), or who is in the bot's (`listener`). */
 export type Access = "anyone" | "caller" | "listener";

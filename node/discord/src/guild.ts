@@ -89,6 +89,8 @@ export class Guild {
     this.#output.notify(event);
     const reached = this.#output.reached(event.track_id);
     if (event.type === "detached") this.#log("another client of the daemon took the session");
+    if (event.type === "recovered") this.#log(`the source failed and was opened again at ${event.position} s`);
+    if (event.type === "error") this.#log(`the daemon says ${event.code}: ${event.message}`);
     void this.#happened({ on: "daemon", event, reached });
   }
 

@@ -17,6 +17,8 @@ export interface Track {
   readonly title: string;
   /** Seconds; undefined where nobody knows, as for web radio. */
   readonly duration: number | undefined;
+  /** Whether it plays and has no end that is known. */
+  readonly live?: boolean;
   /** Id of the user who asked for it. */
   readonly requester: string;
   /** Seconds of it that were played before it was interrupted. */
@@ -74,7 +76,7 @@ export function putBack(queue: Queue, startAt: number): Queue {
 }
 
 /** With what is known better about the current track. */
-export function amend(queue: Queue, better: Partial<Pick<Track, "title" | "duration">>): Queue {
+export function amend(queue: Queue, better: Partial<Pick<Track, "title" | "duration" | "live">>): Queue {
   return queue.current === undefined ? queue : { ...queue, current: { ...queue.current, ...better } };
 }
 

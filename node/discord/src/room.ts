@@ -228,7 +228,7 @@ function heard(room: Room, event: SessionEvent, reached: number): Step {
   switch (event.type) {
     case "ready": {
       const { title = current.title, duration = current.duration } = event;
-      const queue = queues.amend(room.queue, { title, duration });
+      const queue = queues.amend(room.queue, { title, duration, live: duration === undefined });
       return [{ ...room, queue }, [{ do: "admit", trackId: event.track_id }]];
     }
     case "metadata":

@@ -32,24 +32,26 @@ export const NOTHING_TO_RESUME = "There is nothing to go on with. `/play` someth
 export const BAD_TIME = "I can't read that time. Write `90`, `1:30` or `1:02:03`.";
 export const NOTHING_FOUND = "I found nothing for that.";
 
-/** What a failure's code means to those who listen; codes that are missing here have the daemon's own words. */
+/**
+ * What a failure's code means to those who listen. Codes that are missing here have the daemon's own words: it knows which host is not
+ * to be reached, and what a page says of its video.
+ */
 const PROBLEMS: Readonly<Record<string, string>> = {
   aborted: "the bot is stopping",
   closed: "the bot is stopping",
   decoder_failed: "it could not be decoded",
+  extraction_timeout: "its page took too long to read",
   extraction_unavailable: "I can play direct links to audio, but not that kind of page or search",
   files_refused: "files can't be played here",
   internal: "the audio service made a mistake",
   not_audio: "there is no audio in it",
   not_found: "it is not playing any more",
-  not_seekable: "one can't jump around in it",
+  not_seekable: "it is live, and one can't jump around in what is live",
   position_out_of_range: "it is not that long",
   shutting_down: "the audio service is restarting",
   source_ended_early: "its server broke off",
   source_not_found: "it is not there",
-  source_refused: "its server refused",
   source_timeout: "its server sent nothing",
-  source_unreachable: "its server could not be reached",
   spawn_failed: "the audio service is overloaded",
   timeout: "the audio service did not answer",
   track_lost: "the audio service lost it",
@@ -138,10 +140,9 @@ export function lacksPermissions(channelId: string, names: readonly string[]): s
 export function nowPlaying(track: Track, at: { position: number; paused: boolean; volume: number }): string {
   const { position, paused, volume } = at;
   const state = paused ? "Paused" : "Playing";
-  const time = track.duration === undefined ? formatTime(position) : `${bar(position, track.duration)}`;
   return [
     `${state}: ${named(track, false)}`,
-    time,
+    progress(track, position),
     `Asked for by <@${track.requester}>. Volume ${percent(volume)}.`,
   ].join("\n");
 }
@@ -170,6 +171,11 @@ export function help(commands: readonly { name: string; description: string }[])
 function named(track: Track, withTime = true): string {
   const time = withTime && track.duration !== undefined ? ` (${formatTime(track.duration)})` : "";
   return `**${plain(clip(track.title, TITLE_MOST))}**${time}`;
+}
+
+function progress({ duration, live }: Track, position: number): string {
+  if (duration !== undefined) return bar(position, duration);
+  return live === true ? `Live, for ${formatTime(position)} now` : formatTime(position);
 }
 
 function bar(position: number, duration: number): string {

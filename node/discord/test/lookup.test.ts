@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { ControlClient, Description, Entry } from "@audiosvc/client";
+import { AudioServiceError, type ControlClient, type Description, type Entry } from "@audiosvc/client";
 import { lookUp } from "../dist/lookup.js";
 
 const entry = (url: string, title: string | null = null): Entry => ({ url, title, duration: null, thumbnail: null });
@@ -33,6 +33,29 @@ test("a playlist is its tracks, as many as a queue holds", async () => {
   const tracks = await lookUp(daemon({ is_playlist: true }, entries), "https://h.example/list", "7");
   assert.equal(tracks.length, 500);
   assert.equal(tracks[3]?.title, "3");
+});
+
+test("a folder is its files; what may not be played, and what fails otherwise, is refused", async () => {
+  const fails = (code: string) => async () => {
+    throw new AudioServiceError(code, "no");
+  };
+  const files = daemon({}, [entry("a.mp3"), entry("b.mp3")]);
+  const folder = { ...files, metadata: fails("files_refused") } as unknown as ControlClient;
+  assert.equal((await lookUp(folder, "file:///music", "7")).length, 2);
+  const outside = { ...folder, playlist: fails("files_refused") } as unknown as ControlClient;
+  await assert.rejects(lookUp(outside, "file:///etc", "7"), { code: "files_refused" });
+  const slow = { ...files, metadata: fails("extraction_timeout") } as unknown as ControlClient;
+  await assert.rejects(lookUp(slow, "https://h.example/", "7"), { code: "extraction_timeout" });
+});
+
+test("words that are too long for a search are cut", async () => {
+  const asked: string[] = [];
+  const control = { search: async (query: string) => asked.push(query) && { results: [] } };
+  await lookUp(control as unknown as ControlClient, "a ".repeat(800), "7");
+  assert.deepEqual(
+    asked.map(({ length }) => length),
+    [500],
+  );
 });
 
 test("words are searched for, and the first result is meant", async () => {

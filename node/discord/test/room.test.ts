@@ -107,6 +107,17 @@ test("a track is heard when it is ready, under the name the daemon knows", () =>
   assert.equal(scene.room.queue.current?.title, "B");
 });
 
+test("what is ready and has no duration is live, and goes by the title that it tells last", () => {
+  const scene = new Scene(" . ");
+  scene.when({ on: "play", tracks: [track("r", { duration: undefined })] });
+  assert.equal(scene.room.queue.current?.live, undefined);
+  scene.hears({ type: "ready", url: "", format: "opus", position: 0 });
+  assert.equal(scene.room.queue.current?.live, true);
+  assert.deepEqual(scene.hears({ type: "metadata", title: "Song" }), []);
+  assert.deepEqual(scene.hears({ type: "recovered", position: 5 }), []);
+  assert.deepEqual([scene.room.queue.current?.title, scene.room.queue.current?.live], ["Song", true]);
+});
+
 test("tracks that are not ours change nothing, and are not heard", () => {
   const scene = new Scene(" a b");
   assert.deepEqual(scene.hears({ type: "ready", url: "", format: "opus", position: 0 }, 0, "other"), ["discard other"]);

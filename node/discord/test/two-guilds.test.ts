@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { VoiceEncryptionMode } from "discord-api-types/voice/v8";
@@ -164,6 +164,19 @@ test("a track that fails when its turn comes is told to those who asked", async 
   rmSync(file);
   const told = await stage.discord.answerTo(stage.discord.lastToken);
   assert.match(told.content, /^\*\*gone.* could not be played: it is not there\.$/);
+  await stage.discord.use(B.id, "21", "stop");
+});
+
+test("a folder is played from its first file, and how many others are queued is told", async () => {
+  const folder = join(stage.daemon.folder, "album");
+  mkdirSync(folder);
+  for (const name of ["one", "two", "three"]) writeFileSync(join(folder, `${name}.wav`), wav(30));
+  const { content } = await stage.play(B.id, "21", `file://${folder}`);
+  assert.equal(content, "Playing **one**.\nQueued 2 tracks.");
+  assert.match(
+    (await stage.discord.use(B.id, "21", "queue")).content,
+    /`1\.` \*\*three\*\*\n`2\.` \*\*two\*\*\n2 tracks\.$/,
+  );
   await stage.discord.use(B.id, "21", "stop");
 });
 

@@ -66,6 +66,10 @@ test("what plays is shown with where it is", () => {
     texts.nowPlaying(track("radio", { duration: undefined }), { ...at, paused: true }),
     /^Paused: \*\*radio\*\*\n0:50\n/,
   );
+  assert.match(
+    texts.nowPlaying(track("radio", { duration: undefined, live: true }), at),
+    /^Playing: \*\*radio\*\*\nLive, for 0:50 now\n/,
+  );
   assert.match(texts.nowPlaying(track("a", { duration: 0 }), at), /={24}/);
 });
 
@@ -73,6 +77,14 @@ test("failures are told in words, and codes nobody knows in the daemon's", () =>
   assert.equal(texts.sorry("not_audio", "x"), "That did not work: there is no audio in it.");
   assert.equal(texts.lacksPermissions("5", ["Speak"]), "In <#5> I lack the permission to: Speak.");
   assert.equal(texts.sorry("new_code", "it_is odd"), "That did not work: it\\_is odd.");
+  const seek = "That did not work: it is live, and one can't jump around in what is live.";
+  assert.equal(texts.sorry("not_seekable", "a live source cannot be sought in"), seek);
+  for (const code of ["blocked_address", "extraction_failed", "source_refused", "source_unreachable"]) {
+    assert.equal(texts.reason(code, "what only the daemon knows"), "what only the daemon knows");
+  }
+  for (const code of ["extraction_timeout", "source_ended_early", "source_timeout", "too_many_lookups"]) {
+    assert.notEqual(texts.reason(code, "the daemon's"), "the daemon's");
+  }
   assert.equal(
     texts.failed(track("a"), "source_timeout", "", 62),
     "**a** (1:40) broke off after 1:02: its server sent nothing.",

@@ -215,6 +215,8 @@ function stats(session) {
     heard: state.heard,
     title: state.track?.title,
     position: session.position,
+    live: session.live,
+    recoveries: state.recoveries,
     consumedSamples: voice?.report.consumed ?? 0,
     underruns: session.underruns,
     bufferedMs: session.bufferedMs,

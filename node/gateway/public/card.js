@@ -1,10 +1,10 @@
 /** One session's card. */
 import { Finder } from "./finder.js";
-import { clock, decibels, level, spoken } from "./format.js";
+import { clock, decibels, hostOf, level, spoken } from "./format.js";
 import { Icon } from "./icons.js";
 import { Cover, coloursOf, drawBuffer, LevelMeter } from "./meters.js";
 import { Queue } from "./queue.js";
-import { html, useEffect, useReducer, useRef, useState } from "./vendor/htm-preact.js";
+import { html, useEffect, useReducer, useRef } from "./vendor/htm-preact.js";
 
 /** @typedef {import("./session.js").Session} Session */
 /** @typedef {import("./stage.js").Stage} Stage */
@@ -58,7 +58,7 @@ export function Card({ session, stage, active, alone, onactive }) {
       <${Artwork} session=${session} stage=${stage} />
       <div class="now-words">
         <p class="title" title=${track?.title ?? ""}>${track?.title ?? "Nothing has been played yet"}</p>
-        <p class="uploader">${track === undefined ? "Search, paste an address, or take a built-in piece below." : byline(track)}</p>
+        <p class="uploader">${track === undefined ? "Search, paste an address, or take a built-in piece below." : byline(track, session.live)}</p>
         ${
           mood === "elsewhere"
             ? html`<button class="plain" onClick=${() => session.hear()}>Hear it here</button>`
@@ -82,18 +82,20 @@ export function moodWords(session) {
   return mood === "ended" && session.state.over === "stopped" ? "Stopped" : WORDS[mood];
 }
 
-/** @param {import("./state.js").Track} track */
-function byline(track) {
+/** @param {import("./state.js").Track} track @param {boolean} live */
+function byline(track, live) {
+  if (live) return `${track.uploader ?? hostOf(track.url)} · live`;
   const parts = [track.uploader, track.duration === undefined ? undefined : clock(track.duration)];
   return parts.filter((part) => part !== undefined).join(" · ") || track.url;
 }
 
-/** @param {{ session: Session, stage: Stage }} props */
+/**
+ * A cover drawn of the track's address. Pictures of the track's own are not shown: they lie on other servers, which would learn who
+ * listens to what.
+ * @param {{ session: Session, stage: Stage }} props
+ */
 function Artwork({ session, stage }) {
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
-  const [broken, setBroken] = useState("");
-  const { track } = session.state;
-  const picture = track?.thumbnail === broken ? undefined : track?.thumbnail;
   useEffect(() => {
     const cover = new Cover();
     return stage.paints(() => {
@@ -102,9 +104,6 @@ function Artwork({ session, stage }) {
       cover.draw(canvas.current, key, session.voice?.meters[0], !stage.still && session.mood === "playing");
     });
   }, [session]);
-  if (picture !== undefined) {
-    return html`<img class="cover" src=${picture} alt="" referrerpolicy="no-referrer" onError=${() => setBroken(picture)} />`;
-  }
   return html`<canvas class="cover" ref=${canvas} aria-hidden="true"></canvas>`;
 }
 
@@ -115,7 +114,7 @@ function Progress({ session, stage }) {
   /** Set while the user moves the slider: it follows the hand, not the sound. */
   const hand = useRef({ holds: false, timer: 0 });
   const { track } = session.state;
-  const { canSeek } = session;
+  const { canSeek, live } = session;
   const duration = track?.duration;
 
   useEffect(
@@ -131,7 +130,10 @@ function Progress({ session, stage }) {
         const shown = clock(position);
         if (elapsed.current.textContent !== shown) {
           elapsed.current.textContent = shown;
-          current.setAttribute("aria-valuetext", `${spoken(position)} of ${spoken(whole)}`);
+          current.setAttribute(
+            "aria-valuetext",
+            session.live ? `live, ${spoken(position)}` : `${spoken(position)} of ${spoken(whole)}`,
+          );
         }
       }),
     [session],
@@ -166,7 +168,7 @@ function Progress({ session, stage }) {
         hand.current.holds = true;
       }}
       onChange=${settle} onKeyDown=${onkeydown} />
-    <span class="time">${clock(duration)}</span>
+    ${live ? html`<span class="time live">live</span>` : html`<span class="time">${clock(duration)}</span>`}
   </div>`;
 }
 
@@ -243,6 +245,7 @@ function Gauges({ session, stage }) {
   }, [session]);
 
   const { figures, underruns, bufferedMs, latencyMs, windowMs } = session;
+  const { recoveries } = session.state;
   const [left, right] = session.voice?.levels() ?? [];
   return html`<div class="gauges">
     <div class="gauge">
@@ -258,6 +261,11 @@ function Gauges({ session, stage }) {
     <dl class="figures">
       <${Figure} name="Latency" value=${Math.round(latencyMs)} unit="ms" title="Buffer, and what the browser and the device add" />
       <${Figure} name="Underruns" value=${underruns} unit="" alarm=${underruns > 0} title="Times the sound ran dry while it played" />
+${
+  recoveries === 0
+    ? undefined
+    : html`<${Figure} name="Recoveries" value=${recoveries} unit="" title="Times a failed source was opened again, and the sound went on" />`
+}
       <${Figure} name="Rate" value=${Math.round(figures.kilobits)} unit="kbit/s" title="Of Opus packets, over two seconds" />
       <${Figure} name="Packets" value=${figures.packets.toLocaleString("en")} unit="" title="Of 20 ms, received since the page was opened" />
       <${Figure} name="Credit" value=${figures.credit} unit=${`of ${windowMs / 20}`} title="Packets the gateway may still send" />

@@ -1,9 +1,14 @@
-/** Where a session's next sound comes from: an address, a search, or the daemon's built-in pieces. */
+/** Where a session's next sound comes from: an address, a search, the daemon's built-in pieces, or its files. */
+import { Files } from "./files.js";
 import { clock, kindOf } from "./format.js";
 import { Icon } from "./icons.js";
 import { html, useState } from "./vendor/htm-preact.js";
 
 /** @typedef {import("./session.js").Session} Session */
+
+/** Characters of an address and of words to search for, as the gateway has it. */
+const ADDRESS_MOST = 2048;
+const WORDS_MOST = 500;
 
 /** @param {{ session: Session }} props */
 export function Finder({ session }) {
@@ -15,15 +20,15 @@ export function Finder({ session }) {
   function onsubmit(event) {
     event.preventDefault();
     if (kind === "address") {
-      session.play(text.trim());
+      session.take(text.trim(), "play");
       setText("");
     } else if (kind === "words") {
-      session.search(text.trim());
+      session.search(text.trim().slice(0, WORDS_MOST));
     }
   }
 
   function add() {
-    session.add({ url: text.trim(), title: text.trim() });
+    session.take(text.trim(), "add");
     setText("");
   }
 
@@ -32,13 +37,14 @@ export function Finder({ session }) {
     <form role="search" onSubmit=${onsubmit} aria-label=${`Find something for ${name}`}>
       <label class="unseen" for=${field}>Address or search words</label>
       <input id=${field} class="find" type="text" value=${text} autocomplete="off" autocapitalize="off" spellcheck=${false}
-        enterkeyhint=${kind === "address" ? "go" : "search"} placeholder="Address, or words to search" maxlength="500"
+        enterkeyhint=${kind === "address" ? "go" : "search"} placeholder="Address, or words to search" maxlength=${ADDRESS_MOST}
         onInput=${(/** @type {Event} */ event) => setText(/** @type {HTMLInputElement} */ (event.target).value)} />
       ${kind === "address" ? html`<button type="button" class="plain" onClick=${add}>Queue</button>` : undefined}
       <button type="submit" class="plain strong" disabled=${kind === "nothing" || !state.joined}>
         ${kind === "address" ? "Play" : "Search"}
       </button>
     </form>
+    <${Offer} session=${session} />
     ${
       state.pieces.length === 0
         ? undefined
@@ -54,6 +60,18 @@ export function Finder({ session }) {
           </ul>`
     }
     <${Results} session=${session} />
+    <${Files} session=${session} />
+  </div>`;
+}
+
+/** The other tracks of a list whose address was typed. @param {{ session: Session }} props */
+function Offer({ session }) {
+  const { list } = session.state;
+  if (list === undefined) return undefined;
+  return html`<div class="strip offer">
+    <p role="status">That is a list of ${list.count} tracks, and its first one is taken. Add all?</p>
+    <button class="plain small strong" onClick=${() => session.addOthers()}>Add the other ${list.count - 1}</button>
+    <button class="plain small" onClick=${() => session.closeList()}>No</button>
   </div>`;
 }
 

@@ -37,6 +37,16 @@ export function level(dbfs) {
   return dbfs < -90 ? "−∞" : dbfs.toFixed(0).replace("-", "−");
 }
 
+/** @param {string} url @returns {string} its host, or all of it where it has none */
+export function hostOf(url) {
+  return (URL.canParse(url) && new URL(url).host) || url;
+}
+
+/** @param {number} bytes @returns {string} `7.3 MB`, `640 kB` */
+export function size(bytes) {
+  return bytes >= 1e6 ? `${(bytes / 1e6).toFixed(1)} MB` : `${Math.ceil(bytes / 1000)} kB`;
+}
+
 const SCHEME = /^[a-z][a-z0-9+.-]*:/i;
 
 /**

@@ -1,5 +1,5 @@
 /** One session as the page holds it: what the gateway says of it, what is heard of it, and what can be done with it. */
-import { initial, noted, PIECES, reduce, searching } from "./state.js";
+import { initial, noted, PIECES, reduce, searching, typed } from "./state.js";
 
 /** @typedef {import("./link.js").Link} Link */
 /** @typedef {import("./sound.js").Sound} Sound */
@@ -10,6 +10,8 @@ import { initial, noted, PIECES, reduce, searching } from "./state.js";
 const RESTART_AFTER = 3;
 /** Seconds that a position is shown as wished until the sound gets there. */
 const WISH_LASTS = 4;
+/** Actions that leave an error on the card. @type {Set<unknown>} */
+const QUIET = new Set(["search", "list", "files"]);
 
 export class Session extends EventTarget {
   /** @param {string} name @param {Link} link @param {Sound | undefined} sound undefined: this page can only control */
@@ -91,14 +93,16 @@ export class Session extends EventTarget {
       this.state = noted(this.state, Date.now(), "connected again");
       this.lost = false;
     }
-    this.askForPieces();
+    this.askForStock();
     this.changed();
   }
 
-  /** Once they can be had. */
-  askForPieces() {
-    if (!this.state.joined || this.link.daemon !== "connected" || this.state.pieces.length > 0) return;
-    this.link.send({ action: "search", query: PIECES, session: this.name });
+  /** The built-in pieces and the daemon's folder, once they can be had. */
+  askForStock() {
+    const { joined, pieces, files } = this.state;
+    if (!joined || this.link.daemon !== "connected") return;
+    if (pieces.length === 0) this.link.send({ action: "search", query: PIECES, session: this.name });
+    if (files === undefined) this.link.send({ action: "files", session: this.name });
   }
 
   /** @param {import("./state.js").GatewayMessage} message */
@@ -109,9 +113,10 @@ export class Session extends EventTarget {
     }
     const first = !this.state.joined;
     const before = this.state.status;
-    const at = this.position;
+    // What is live goes on without its listener: where it was left is nowhere.
+    const at = this.live ? 0 : this.position;
     this.state = reduce(this.state, message, Date.now());
-    if (first && this.state.joined) this.askForPieces();
+    if (first && this.state.joined) this.askForStock();
     if (message.type === "ready" || message.type === "seeked" || message.type === "stopped") this.wish = undefined;
     // A user's stop and a track's end begin anew; what was cut off goes on.
     if (message.type === "stopped" || message.type === "finished") this.resumeAt = 0;
@@ -200,7 +205,7 @@ export class Session extends EventTarget {
 
   /** @param {Record<string, unknown>} message */
   send(message) {
-    if (message.action !== "search") this.state = { ...this.state, error: "" };
+    if (!QUIET.has(message.action)) this.state = { ...this.state, error: "" };
     this.link.send({ ...message, session: this.name });
   }
 
@@ -208,6 +213,40 @@ export class Session extends EventTarget {
   play(url) {
     this.hear();
     this.send({ action: "play", url });
+  }
+
+  /**
+   * What was typed or pasted, which may be the address of a list: then its first track is taken, and the others are offered.
+   * @param {string} url @param {"play" | "add"} how
+   */
+  take(url, how) {
+    this.state = typed(this.state, url);
+    if (how === "play") this.play(url);
+    else this.add({ url, title: url });
+    this.send({ action: "list", url });
+    this.changed();
+  }
+
+  /** Adds the tracks of the list that was offered, without the first. */
+  addOthers() {
+    const { list } = this.state;
+    if (list !== undefined) this.send({ action: "addList", url: list.url, from: 1 });
+    this.closeList();
+  }
+
+  closeList() {
+    this.state = { ...this.state, list: undefined };
+    this.changed();
+  }
+
+  /** @param {string} path of a folder of the daemon's, "" for the outermost */
+  openFolder(path) {
+    this.send({ action: "files", ...(path !== "" && { path }) });
+  }
+
+  /** @param {string} path */
+  addFolder(path) {
+    this.send({ action: "addList", url: path || "." });
   }
 
   /** @param {number} index */
@@ -265,7 +304,7 @@ export class Session extends EventTarget {
 
   /** This track's beginning, or the track before it. */
   previous() {
-    if (this.position > RESTART_AFTER && this.state.status !== "idle") this.seek(0);
+    if (this.position > RESTART_AFTER && this.canSeek) this.seek(0);
     else this.send({ action: "previous" });
   }
 
@@ -279,8 +318,17 @@ export class Session extends EventTarget {
   }
 
   get canSeek() {
-    const { status, track } = this.state;
-    return (status === "playing" || status === "paused") && track?.duration !== undefined;
+    return this.under && this.state.track?.duration !== undefined;
+  }
+
+  /** Whether what plays has no end that is known, as radio has none. */
+  get live() {
+    return this.under && this.state.track !== undefined && this.state.track.duration === undefined;
+  }
+
+  /** Whether a track is under way. */
+  get under() {
+    return this.state.status === "playing" || this.state.status === "paused";
   }
 
   /** @param {number} volume 0 to 1 */

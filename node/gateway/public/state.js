@@ -1,6 +1,7 @@
 /** What the gateway has said of a session, folded into one thing to show. Nothing here touches the browser. */
 
-/** @typedef {{ url: string, title: string, duration?: number, thumbnail?: string, uploader?: string }} Track */
+/** @typedef {{ url: string, title: string, duration?: number, uploader?: string }} Track */
+/** @typedef {{ name: string, url: string, kind: "folder" | "file", size?: number }} FileEntry */
 /** @typedef {"idle" | "resolving" | "playing" | "paused"} Status */
 /** @typedef {{ at: number, text: string, grave: boolean, times: number }} Entry */
 /**
@@ -19,6 +20,10 @@
  * @property {boolean} searching
  * @property {Track[]} results
  * @property {Track[]} pieces the daemon's built-in ones
+ * @property {string} address that was typed last, which may turn out to be a list
+ * @property {{ url: string, count: number } | undefined} list that it is; its first track was taken already
+ * @property {{ path: string, entries: FileEntry[] } | undefined} files a folder of the daemon's, where it shows any
+ * @property {number} recoveries times the daemon opened a failed source again
  * @property {Entry[]} log newest first
  */
 /** @typedef {Record<string, unknown> & { type?: unknown }} GatewayMessage */
@@ -44,6 +49,10 @@ export function initial() {
     searching: false,
     results: [],
     pieces: [],
+    address: "",
+    list: undefined,
+    files: undefined,
+    recoveries: 0,
     log: [],
   };
 }
@@ -86,6 +95,14 @@ export function reduce(state, message, now) {
         "ready",
         true,
       );
+    case "metadata":
+      return noted({ ...state, track: trackOf(message.track) ?? state.track }, now, "on air", true);
+    case "recovered":
+      return noted(
+        { ...state, recoveries: state.recoveries + 1 },
+        now,
+        `the source failed and was opened again at ${seconds(message.position)}`,
+      );
     case "seeked":
       return noted(
         { ...state, position: numberOf(message.position) ?? 0 },
@@ -109,6 +126,12 @@ export function reduce(state, message, now) {
       return noted(state, now, "the queue is through");
     case "searchResults":
       return found(state, text(message.query), tracksOf(message.results));
+    case "listed":
+      return listed(state, text(message.url), numberOf(message.count) ?? 0);
+    case "listAdded":
+      return added(state, message, now);
+    case "files":
+      return { ...state, files: { path: text(message.path), entries: filesOf(message.entries) } };
     case "error":
       return failed(state, message, now);
     default:
@@ -119,6 +142,14 @@ export function reduce(state, message, now) {
 /** @param {SessionState} state @param {string} query */
 export function searching(state, query) {
   return query === PIECES ? state : { ...state, query, searching: true, results: [] };
+}
+
+/**
+ * An address was typed, to be played or queued: the gateway is asked whether it is a list.
+ * @param {SessionState} state @param {string} address
+ */
+export function typed(state, address) {
+  return { ...state, address, list: undefined };
 }
 
 /**
@@ -137,6 +168,9 @@ export function noted(state, now, line, titled = false, grave = false) {
 /** @param {SessionState} state @param {GatewayMessage} message @param {number} now */
 function failed(state, message, now) {
   const action = text(message.action);
+  // Whether an address can be played, its play tells; that there are no files here is no failure.
+  if (action === "list") return state;
+  if (action === "files" && message.code === "files_refused") return { ...state, files: undefined };
   const reason = text(message.message) || text(message.code) || "unknown";
   const error = action === "" ? `${reason}.` : `${ACTIONS[action] ?? action} was refused: ${reason}.`;
   return noted({ ...state, error, searching: action === "search" ? false : state.searching }, now, error, false, true);
@@ -155,6 +189,8 @@ const ACTIONS = {
   search: "The search",
   join: "Joining",
   addToQueue: "Adding to the queue",
+  addList: "Adding the list",
+  files: "Opening the folder",
   playFromQueue: "Playing",
   moveInQueue: "Moving",
   removeFromQueue: "Removing",
@@ -164,6 +200,20 @@ const ACTIONS = {
 function found(state, query, tracks) {
   const listed = query === PIECES ? { ...state, pieces: tracks } : state;
   return query === state.query ? { ...listed, searching: false, results: tracks } : listed;
+}
+
+/** @param {SessionState} state @param {string} url @param {number} count */
+function listed(state, url, count) {
+  return url === state.address && count > 1 ? { ...state, list: { url, count } } : state;
+}
+
+/** @param {SessionState} state @param {GatewayMessage} message @param {number} now */
+function added(state, { count, left }, now) {
+  const told = noted(state, now, `${numberOf(count) ?? 0} tracks of a list were added to the queue`);
+  const missing = numberOf(left) ?? 0;
+  if (missing === 0) return told;
+  const error = `${missing} tracks of the list were left out: the queue is full.`;
+  return noted({ ...told, error }, now, error, false, true);
 }
 
 /** @param {GatewayMessage} message @param {SessionState} state */
@@ -189,12 +239,11 @@ function text(value) {
 /** @param {unknown} value @returns {Track | undefined} */
 function trackOf(value) {
   if (typeof value !== "object" || value === null) return undefined;
-  const { url, title, duration, thumbnail, uploader } = /** @type {Record<string, unknown>} */ (value);
+  const { url, title, duration, uploader } = /** @type {Record<string, unknown>} */ (value);
   if (typeof url !== "string") return undefined;
   /** @type {Track} */
   const track = { url, title: text(title) || url };
   if (typeof duration === "number") track.duration = duration;
-  if (typeof thumbnail === "string") track.thumbnail = thumbnail;
   if (typeof uploader === "string") track.uploader = uploader;
   return track;
 }
@@ -202,4 +251,20 @@ function trackOf(value) {
 /** @param {unknown} value @returns {Track[]} */
 function tracksOf(value) {
   return Array.isArray(value) ? value.map(trackOf).filter((track) => track !== undefined) : [];
+}
+
+/** @param {unknown} value @returns {FileEntry[]} */
+function filesOf(value) {
+  return Array.isArray(value) ? value.map(fileOf).filter((entry) => entry !== undefined) : [];
+}
+
+/** @param {unknown} value @returns {FileEntry | undefined} */
+function fileOf(value) {
+  if (typeof value !== "object" || value === null) return undefined;
+  const { name, url, kind, size } = /** @type {Record<string, unknown>} */ (value);
+  if (typeof name !== "string" || typeof url !== "string") return undefined;
+  /** @type {FileEntry} */
+  const entry = { name, url, kind: kind === "folder" ? "folder" : "file" };
+  if (typeof size === "number") entry.size = size;
+  return entry;
 }

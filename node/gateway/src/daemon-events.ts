@@ -1,10 +1,11 @@
 /** What comes of what the daemon says of a session. */
 
-import type { PausedEvent, ResumedEvent, SeekedEvent, SessionEvent, Snapshot } from "@audiosvc/client";
+import type { PausedEvent, RecoveredEvent, ResumedEvent, SeekedEvent, SessionEvent, Snapshot } from "@audiosvc/client";
 import type { SessionStatus } from "./protocol.ts";
 import * as queues from "./queue.ts";
 import { accept, atRest, awaiting, ended, over, stopped } from "./succession.ts";
 import { better, type Current, type Effect, type Step, tellError, type UserSession } from "./user-session.ts";
+import { reason } from "./words.ts";
 
 /** What an event of the socket makes of `state`. */
 export function heard(state: UserSession, event: SessionEvent): Step {
@@ -52,9 +53,8 @@ function ofCurrent(state: UserSession, current: Current, event: SessionEvent): S
     case "resumed":
       return [{ ...state, status: "playing" }, at(event)];
     case "seeked":
-      return [state, at(event)];
     case "recovered":
-      return [state, [{ do: "anchor", position: event.position }, { do: "tellState" }]];
+      return [state, at(event)];
     case "attached":
       return [
         { ...state, status: statusOf(event.status) },
@@ -62,7 +62,10 @@ function ofCurrent(state: UserSession, current: Current, event: SessionEvent): S
       ];
     case "metadata": {
       const track = { ...current.track, title: event.title };
-      return [{ ...state, current: { ...current, track }, last: track }, [{ do: "tellState" }]];
+      return [
+        { ...state, current: { ...current, track }, last: track },
+        [{ do: "tell", notice: { type: "metadata", track } }, { do: "tellState" }],
+      ];
     }
     case "detached":
       return [
@@ -76,14 +79,14 @@ function ofCurrent(state: UserSession, current: Current, event: SessionEvent): S
         return lost(state, current.trackId);
       }
       const failed: UserSession = { ...state, failures: state.failures + 1 };
-      return ended(failed, [tellError(event.code, `${current.track.title}: ${event.message}`)]);
+      return ended(failed, [tellError(event.code, `${current.track.title}: ${reason(event.code, event.message)}`)]);
     }
     case "stopped":
       return state.asked === undefined ? stopped(state, event.reason) : [awaiting(state, state.asked), []];
   }
 }
 
-function at({ type, position }: PausedEvent | ResumedEvent | SeekedEvent): Effect[] {
+function at({ type, position }: PausedEvent | RecoveredEvent | ResumedEvent | SeekedEvent): Effect[] {
   return [{ do: "anchor", position }, { do: "tell", notice: { type, position } }, { do: "tellState" }];
 }
 

@@ -3,8 +3,10 @@
 export type {
   Action,
   ErrorNotice,
+  FileEntry,
   GatewayMessage,
   Hello,
+  Lookup,
   Notice,
   PageMessage,
   SessionStatus,

@@ -1,5 +1,6 @@
 /** What comes of what pages ask. */
 
+import type { List } from "./lookups.ts";
 import type { Action, Track } from "./protocol.ts";
 import * as queues from "./queue.ts";
 import { ask, askFromQueue, NO_SUCH_INDEX, stop } from "./succession.ts";
@@ -25,7 +26,7 @@ export function act(state: UserSession, action: Action): Step {
       return [{ ...state, volume: action.volume }, [...effects, { do: "tellState" }]];
     }
     case "addToQueue":
-      return addToQueue(state, { url: action.url, title: action.title ?? action.url });
+      return addToQueue(state, [{ url: action.url, title: action.title ?? action.url }]);
     case "playFromQueue":
       return askFromQueue(state, action.index, { byPage: true });
     case "removeFromQueue":
@@ -69,16 +70,31 @@ function resumeFrom(state: UserSession, seconds: number): Step {
   return ask(state, state.last, { byPage: true, index, startAt: seconds });
 }
 
-function addToQueue(state: UserSession, track: Track): Step {
-  const queue = queues.add(state.queue, track);
-  if (queue === undefined) {
+/** What a list that a page asked for makes of `state`: as much of it as there is room for is in the queue. */
+export function addList(state: UserSession, { url, tracks, left }: List): Step {
+  const told = (count: number): Effect => ({
+    do: "answer",
+    notice: { type: "listAdded", url, count, left: tracks.length - count + left },
+  });
+  if (tracks.length === 0) {
+    return [state, [told(0)]];
+  }
+  const [added, effects] = addToQueue(state, tracks);
+  const count = added.queue.tracks.length - state.queue.tracks.length;
+  return [added, count === 0 ? effects : [told(count), ...effects]];
+}
+
+/** The first of `tracks` plays at once if nothing does. */
+function addToQueue(state: UserSession, tracks: readonly Track[]): Step {
+  const [queue, taken] = queues.add(state.queue, tracks);
+  if (taken === 0) {
     return [state, [refuse("queue_full", `a queue holds ${queues.QUEUE_MOST} tracks`)]];
   }
   const next: UserSession = { ...state, queue };
   if (plays(state)) {
     return [next, [{ do: "tellQueue" }]];
   }
-  const [asked, effects] = askFromQueue(next, queue.tracks.length - 1, { byPage: true });
+  const [asked, effects] = askFromQueue(next, state.queue.tracks.length, { byPage: true });
   return [asked, [{ do: "tellQueue" }, ...effects]];
 }
 

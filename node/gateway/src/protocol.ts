@@ -54,12 +54,27 @@ export type Action =
   | { action: "clearQueue" }
   | { action: "getQueue" };
 
+/** What a page may have looked up. `from` is the index of the first track of the list that is wanted. */
+export type Lookup =
+  | { action: "search"; query: string }
+  | { action: "list"; url: string }
+  | { action: "addList"; url: string; from: number }
+  | { action: "files"; path: string };
+
 /** What a page may ask that is not the session's business alone. */
 export type Request =
   | { action: "join"; heard: boolean }
   | { action: "leave" }
   | { action: "credit"; packets: number }
-  | { action: "search"; query: string };
+  | Lookup;
+
+/** What lies in a folder of the daemon's: `url` is what plays a file, or lists a folder. `size` is in bytes. */
+export interface FileEntry {
+  name: string;
+  url: string;
+  kind: "folder" | "file";
+  size?: number;
+}
 
 /** One message of a page: what it asks, and of which session. */
 export type PageMessage = (Action | Request) & { session: string };
@@ -85,14 +100,19 @@ export type Notice =
     }
   | { type: "nowPlaying"; track: Track }
   | { type: "ready"; track: Track; position: number }
+  | { type: "metadata"; track: Track }
   | { type: "seeked"; position: number }
   | { type: "paused"; position: number }
   | { type: "resumed"; position: number }
+  | { type: "recovered"; position: number }
   | { type: "stopped"; reason: string }
   | { type: "finished"; played: number }
   | { type: "queueUpdated"; queue: readonly Track[]; index: number }
   | { type: "queueFinished" }
   | { type: "searchResults"; query: string; results: Track[] }
+  | { type: "listed"; url: string; count: number }
+  | { type: "listAdded"; url: string; count: number; left: number }
+  | { type: "files"; path: string; entries: readonly FileEntry[] }
   | ErrorNotice;
 
 /** What the gateway says of itself: first on every socket, and when the daemon comes or goes. */
@@ -178,6 +198,16 @@ function read(action: string, fields: Fields): Action | Request {
       return { action, index: fields.index("index"), to: fields.index("to") };
     case "search":
       return { action, query: fields.text("query", QUERY_MOST) };
+    case "list":
+      return { action, url: fields.text("url", URL_MOST) };
+    case "addList":
+      return {
+        action,
+        url: fields.text("url", URL_MOST),
+        from: fields.has("from") ? fields.index("from") : 0,
+      };
+    case "files":
+      return { action, path: fields.has("path") ? fields.text("path", URL_MOST) : "" };
     case "leave":
     case "stop":
     case "pause":

@@ -22,9 +22,10 @@ export function indexOf(queue: Queue): number {
   return queue.plays ? queue.at : -1;
 }
 
-/** `track` is the last one now. Undefined if the queue is full. */
-export function add(queue: Queue, track: Track): Queue | undefined {
-  return queue.tracks.length < QUEUE_MOST ? { ...queue, tracks: [...queue.tracks, track] } : undefined;
+/** With as many of `tracks` at the end as there is room for, and how many that were. */
+export function add(queue: Queue, tracks: readonly Track[]): readonly [Queue, number] {
+  const taken = tracks.slice(0, QUEUE_MOST - queue.tracks.length);
+  return [{ ...queue, tracks: [...queue.tracks, ...taken] }, taken.length];
 }
 
 /** Without the track at `index`; what plays goes on, even if it is that one. Undefined if there is none. */

@@ -11,6 +11,7 @@ import { Audience } from "./audience.ts";
 import { type Control, carryOut, isCall } from "./calls.ts";
 import { Jobs } from "./jobs.ts";
 import { Lane } from "./lane.ts";
+import type { List } from "./lookups.ts";
 import { type Action, type Notice, sessionIdOf } from "./protocol.ts";
 import { indexOf } from "./queue.ts";
 import { step } from "./step.ts";
@@ -23,6 +24,7 @@ import {
   type UserEvent,
   type UserSession,
 } from "./user-session.ts";
+import { wordsOf } from "./words.ts";
 
 /** Actions of pages that may wait for the daemon's answers to those before them, a session. */
 export const ACTIONS_MOST = 32;
@@ -136,13 +138,21 @@ export class Room {
 
   /** Does what `member` asks, after what was asked before. */
   act(member: Member, action: Action): void {
-    const asker: Asker = { member, action: action.action };
+    this.#take({ member, action: action.action }, { on: "action", action });
+  }
+
+  /** Has the queue take the list that `member` asked for, after what was asked before. */
+  add(member: Member, list: List): void {
+    this.#take({ member, action: "addList" }, { on: "list", list });
+  }
+
+  #take(asker: Asker, event: UserEvent): void {
     if (this.#jobs.waiting >= ACTIONS_MOST) {
       this.#refuse(asker, "busy", "too many actions wait for the daemon");
       return;
     }
     this.#jobs.add(async () => {
-      for (const effect of this.#step({ on: "action", action })) {
+      for (const effect of this.#step(event)) {
         if (!isCall(effect)) {
           this.#show(effect, asker);
         } else if (!(await this.#call(effect, asker))) {
@@ -275,6 +285,9 @@ export class Room {
       case "answerQueue":
         this.#answer(asker, this.#queue());
         break;
+      case "answer":
+        this.#answer(asker, effect.notice);
+        break;
       case "refuse":
         this.#refuse(asker, effect.code, effect.message);
     }
@@ -305,7 +318,7 @@ export class Room {
       if (asker !== undefined) {
         this.#refuse(asker, code, message);
       } else if (code !== "not_found") {
-        log(`${this.sessionId}: ${call.do} failed: ${message}`);
+        log(`${this.sessionId}: ${call.do} failed: ${error instanceof Error ? error.message : error}`);
       }
       return false;
     }
@@ -382,12 +395,4 @@ export class Room {
       this.#answer(asker, { type: "error", code, message, action: asker.action });
     }
   }
-}
-
-/** What a page is told of an error. */
-export function wordsOf(error: unknown): { code: string; message: string } {
-  if (error instanceof AudioServiceError) {
-    return { code: error.code, message: error.message };
-  }
-  return { code: "internal", message: "the gateway failed" };
 }

@@ -4,7 +4,7 @@
  */
 
 import { found, heard, lost } from "./daemon-events.ts";
-import { act } from "./page-actions.ts";
+import { act, addList } from "./page-actions.ts";
 import { accept, refused } from "./succession.ts";
 import type { Step, UserEvent, UserSession } from "./user-session.ts";
 
@@ -13,6 +13,8 @@ export function step(state: UserSession, event: UserEvent): Step {
   switch (event.on) {
     case "action":
       return act(state, event.action);
+    case "list":
+      return addList(state, event.list);
     case "accepted":
       return state.asked?.ask === event.ask ? accept(state, state.asked, event.trackId) : [state, []];
     case "refused":

@@ -4,6 +4,7 @@
  */
 
 import type { SessionEvent, Snapshot } from "@audiosvc/client";
+import type { List } from "./lookups.ts";
 import type { Action, Notice, SessionStatus, Track } from "./protocol.ts";
 import * as queues from "./queue.ts";
 
@@ -61,6 +62,8 @@ export const NEW_SESSION: UserSession = {
 /** What happened. */
 export type UserEvent =
   | { on: "action"; action: Action }
+  /** What it asked to have looked up for the queue is there. */
+  | { on: "list"; list: List }
   /** The daemon took play number `ask`. */
   | { on: "accepted"; ask: number; trackId: string }
   /** It did not; `ofTrack`: because of what is to be played. */
@@ -95,6 +98,8 @@ export type Effect =
   | { do: "tellQueue" }
   /** Tell the queue to who asked. */
   | { do: "answerQueue" }
+  /** Tell who asked. */
+  | { do: "answer"; notice: Notice }
   /** Tell who asked why not. */
   | { do: "refuse"; code: string; message: string };
 

@@ -3,6 +3,7 @@
 import type { AudioPacket, ControlClient, SessionEvent, SocketClient } from "@audiosvc/client";
 import type { RawData, WebSocket } from "ws";
 import { Allowance, CREDIT_COST } from "./allowance.ts";
+import { isLookup, Lookups } from "./lookups.ts";
 import { PageSocket } from "./page-socket.ts";
 import {
   BadMessage,
@@ -13,17 +14,13 @@ import {
   SESSIONS_MOST,
   sessionIdOf,
 } from "./protocol.ts";
-import { type House, Room, wordsOf } from "./room.ts";
-import { better } from "./user-session.ts";
+import { type House, Room } from "./room.ts";
 
 /** Ms between pings; a socket that has not answered one when the next is due is gone. */
 export const HEARTBEAT_MS = 30_000;
 
 /** Sessions of all users together; the daemon lets one connection name 4,096. */
 export const ROOMS_MOST = 1000;
-
-/** Searches of one socket that may be under way. */
-export const SEARCHES_MOST = 2;
 
 /** Close codes of RFC 6455 that are used here. */
 const GOING_AWAY = 1001;
@@ -98,23 +95,10 @@ export class WebSocketHandler {
     });
     this.#sockets.set(page, socket);
     const allowance = new Allowance(performance.now());
-    const gone = new AbortController();
-    let searches = 0;
-
-    const search = async (session: string, query: string): Promise<void> => {
-      searches += 1;
-      try {
-        const { results } = await this.#options.control.search(query, { signal: gone.signal });
-        const tracks = results.map(({ url, title, duration, thumbnail, channel }) =>
-          better({ url, title: url }, { title, duration, thumbnail, uploader: channel }),
-        );
-        page.notify(session, { type: "searchResults", query, results: tracks });
-      } catch (error) {
-        page.notify(session, { type: "error", ...wordsOf(error), action: "search" });
-      } finally {
-        searches -= 1;
-      }
-    };
+    const lookups = new Lookups(this.#options.control, {
+      notify: (session, notice) => page.notify(session, notice),
+      add: (session, list) => page.rooms.get(session)?.add(page, list),
+    });
 
     socket.on("message", (data: RawData, isBinary: boolean) => {
       if (socket.readyState !== socket.OPEN) {
@@ -130,14 +114,8 @@ export class WebSocketHandler {
         socket.close(POLICY_VIOLATION, "too many messages");
         return;
       }
-      if (message?.action === "search" && page.rooms.has(message.session)) {
-        if (searches < SEARCHES_MOST) {
-          void search(message.session, message.query);
-        } else {
-          refuse(page, message, "busy", `${SEARCHES_MOST} searches are under way`);
-        }
-      } else if (message !== undefined) {
-        this.#take(page, message);
+      if (message !== undefined) {
+        this.#take(page, message, lookups);
       }
     });
     socket.on("pong", () => {
@@ -146,7 +124,7 @@ export class WebSocketHandler {
     // What is wrong with a socket is told by its close; ws wants somebody to listen.
     socket.on("error", () => undefined);
     socket.on("close", () => {
-      gone.abort();
+      lookups.close();
       this.#sockets.delete(page);
       for (const room of page.rooms.values()) {
         room.leave(page);
@@ -183,7 +161,7 @@ export class WebSocketHandler {
 
   // --- messages of a page -----------------------------------------------------------------------------------------
 
-  #take(page: PageSocket, message: PageMessage): void {
+  #take(page: PageSocket, message: PageMessage, lookups: Lookups): void {
     if (message.action === "join") {
       this.#join(page, message);
       return;
@@ -191,6 +169,10 @@ export class WebSocketHandler {
     const room = page.rooms.get(message.session);
     if (room === undefined) {
       refuse(page, message, "not_joined", "this socket takes no part in the session: join it first");
+      return;
+    }
+    if (isLookup(message)) {
+      lookups.begin(message);
       return;
     }
     switch (message.action) {
@@ -201,8 +183,6 @@ export class WebSocketHandler {
         break;
       case "credit":
         room.credit(page, message.packets);
-        break;
-      case "search":
         break;
       default:
         room.act(page, message);

@@ -24,6 +24,8 @@ export interface Stats {
   heard: boolean;
   title?: string;
   position: number;
+  live: boolean;
+  recoveries: number;
   consumedSamples: number;
   underruns: number;
   bufferedMs: number;

@@ -178,11 +178,11 @@ describe("control", () => {
     page.say("play", "broken", { url: "demo:nothing" });
     const refusal = await page.next("error", "broken");
     assert.deepEqual([refusal.code, refusal.action], ["unknown_demo", "play"]);
-    page.say("play", "broken", { url: "http://127.0.0.1:1/music.ogg" });
+    page.say("play", "broken", { url: "missing.ogg" });
     await page.next("nowPlaying", "broken");
     const failure = await page.next("error", "broken");
     assert.equal(failure.action, undefined);
-    assert.match(failure.message, /^http:\/\/127\.0\.0\.1:1\/music\.ogg: /);
+    assert.match(failure.message, /^missing\.ogg: /);
     assert.equal((await page.next("state", "broken")).status, "idle");
   });
 

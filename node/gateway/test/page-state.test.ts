@@ -10,7 +10,7 @@ interface State {
   joined: boolean;
   heard: boolean;
   status: string;
-  track?: { url: string; title: string };
+  track?: { url: string; title: string; thumbnail?: string };
   position: number;
   over: string;
   error: string;
@@ -20,19 +20,25 @@ interface State {
   searching: boolean;
   results: { title: string }[];
   pieces: { title: string }[];
+  list?: { url: string; count: number };
+  files?: { path: string; entries: { name: string; kind: string; size?: number }[] };
+  recoveries: number;
   log: { text: string; grave: boolean; times: number }[];
 }
 
 const page = (name: string): string => new URL(`../public/${name}`, import.meta.url).href;
-const { initial, reduce, searching } = (await import(page("state.js"))) as {
+const { initial, reduce, searching, typed } = (await import(page("state.js"))) as {
   initial(): State;
   reduce(state: State, message: GatewayMessage, now: number): State;
   searching(state: State, query: string): State;
+  typed(state: State, address: string): State;
 };
-const { clock, spoken, kindOf } = (await import(page("format.js"))) as {
+const { clock, hostOf, spoken, kindOf, size } = (await import(page("format.js"))) as {
   clock(seconds?: number): string;
   spoken(seconds?: number): string;
   kindOf(text: string): string;
+  hostOf(url: string): string;
+  size(bytes: number): string;
 };
 const { strongest } = (await import(page("sound.js"))) as {
   strongest(lines: Float32Array, spacing: number): { hz: number; dbfs: number; rest: number };
@@ -113,6 +119,77 @@ test("times are written and spoken", () => {
   assert.equal(clock(undefined), "–:––");
   assert.equal(spoken(3601), "1 hour 1 second");
   assert.equal(spoken(0), "0 seconds");
+});
+
+test("sizes are written, and a station is called by its host", () => {
+  assert.deepEqual([0, 1500, 7_340_032].map(size), ["0 kB", "2 kB", "7.3 MB"]);
+  assert.deepEqual(["https://radio.example:8000/live?key=1", "demo:song", "a/b.mp3"].map(hostOf), [
+    "radio.example:8000",
+    "demo:song",
+    "a/b.mp3",
+  ]);
+});
+
+test("a station's new title is shown, and its track plays on", () => {
+  const station = { url: "https://radio.example/live", title: "Station" };
+  const ready = after({ type: "ready", session, track: station, position: 0 });
+  const next = reduce(ready, { type: "metadata", session, track: { ...station, title: "Song" } }, 1000);
+  assert.deepEqual([next.status, next.track?.title], ["playing", "Song"]);
+  assert.deepEqual([next.log[0]?.text, next.log[0]?.grave], ["on air: Song", false]);
+});
+
+test("a source that was opened again is counted, and is no alarm", () => {
+  const ready = after({ type: "ready", session, track: song, position: 0 });
+  const once = reduce(ready, { type: "recovered", session, position: 12.34 }, 1000);
+  const twice = reduce(once, { type: "recovered", session, position: 20 }, 1000);
+  assert.deepEqual([twice.recoveries, twice.status, twice.error], [2, "playing", ""]);
+  assert.deepEqual(
+    twice.log.slice(0, 2).map(({ text, grave }) => [text, grave]),
+    [
+      ["the source failed and was opened again at 20.0 s", false],
+      ["the source failed and was opened again at 12.3 s", false],
+    ],
+  );
+});
+
+test("no picture is kept of a track", () => {
+  const pictured = { ...song, thumbnail: "https://pictures.example/1.jpg" };
+  assert.deepEqual(after({ type: "ready", session, track: pictured, position: 0 }).track, song);
+});
+
+test("a list is offered to who typed its address last, and only if it is one", () => {
+  const listed = (url: string, count: number): GatewayMessage => ({ type: "listed", session, url, count });
+  const asked = typed(after(state("idle")), "https://a/list");
+  assert.equal(reduce(asked, listed("https://a/list", 1), 1000).list, undefined);
+  assert.equal(reduce(asked, listed("https://a/older", 9), 1000).list, undefined);
+  const offered = reduce(asked, listed("https://a/list", 25), 1000);
+  assert.deepEqual(offered.list, { url: "https://a/list", count: 25 });
+  assert.equal(typed(offered, "https://a/next").list, undefined);
+  const failed = reduce(asked, { type: "error", session, code: "x", message: "y", action: "list" }, 1000);
+  assert.equal(failed, asked, "its play tells why it cannot be had");
+});
+
+test("what of a list was added is told, and what was left out", () => {
+  const whole = after({ type: "listAdded", session, url: "u", count: 24, left: 0 });
+  assert.deepEqual([whole.error, whole.log[0]?.text], ["", "24 tracks of a list were added to the queue"]);
+  const part = after({ type: "listAdded", session, url: "u", count: 20, left: 4 });
+  assert.equal(part.error, "4 tracks of the list were left out: the queue is full.");
+});
+
+test("a folder is shown, where the daemon shows any", () => {
+  const entries = [
+    { name: "b", url: "a/b", kind: "folder" },
+    { name: "c.mp3", url: "a/c.mp3", kind: "file", size: 12 },
+    { name: "no address" },
+    null,
+  ] as unknown as [];
+  const shown = after({ type: "files", session, path: "a", entries });
+  assert.deepEqual(shown.files, { path: "a", entries: entries.slice(0, 2) });
+  const refused: GatewayMessage = { type: "error", session, code: "files_refused", message: "no", action: "files" };
+  const hidden = reduce(shown, refused, 1000);
+  assert.deepEqual([hidden.files, hidden.error, hidden.log], [undefined, "", []]);
+  const gone = reduce(shown, { ...refused, code: "source_not_found", message: "there is no such folder" }, 1000);
+  assert.deepEqual([gone.files?.path, gone.error], ["a", "Opening the folder was refused: there is no such folder."]);
 });
 
 test("an address is told from words", () => {

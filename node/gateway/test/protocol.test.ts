@@ -83,6 +83,23 @@ const taken: [sent: Record<string, unknown>, read: Record<string, unknown>][] = 
     { action: "search", query: "bach" },
     { action: "search", query: "bach" },
   ],
+  [
+    { action: "list", url: "https://a/list" },
+    { action: "list", url: "https://a/list" },
+  ],
+  [
+    { action: "addList", url: "https://a/list" },
+    { action: "addList", url: "https://a/list", from: 0 },
+  ],
+  [
+    { action: "addList", url: "https://a/list", from: 1 },
+    { action: "addList", url: "https://a/list", from: 1 },
+  ],
+  [{ action: "files" }, { action: "files", path: "" }],
+  [
+    { action: "files", path: "albums" },
+    { action: "files", path: "albums" },
+  ],
   [{ action: "stop", whatever: [1] }, { action: "stop" }],
   ...["pause", "resume", "skip", "previous", "clearQueue", "getQueue"].map(
     (action): [Record<string, unknown>, Record<string, unknown>] => [{ action }, { action }],
@@ -121,6 +138,11 @@ const refused: [sent: Record<string, unknown>, message: RegExp][] = [
   [{ action: "playFromQueue", index: -1 }, /index/],
   [{ action: "moveInQueue", index: 0 }, /to must be/],
   [{ action: "search", query: "q".repeat(501) }, /query/],
+  [{ action: "list" }, /url/],
+  [{ action: "addList", url: "u", from: -1 }, /from/],
+  [{ action: "addList", url: "u".repeat(2049) }, /url/],
+  [{ action: "files", path: " " }, /path/],
+  [{ action: "files", path: "p".repeat(2049) }, /path/],
 ];
 
 for (const [sent, message] of refused) {

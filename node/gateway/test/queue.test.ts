@@ -34,14 +34,16 @@ function shown(queue: Queue | undefined): string {
 }
 
 test("tracks are added at the end, up to the bound", () => {
-  let queue: Queue | undefined = EMPTY_QUEUE;
+  let queue: Queue = EMPTY_QUEUE;
   for (let i = 0; i < QUEUE_MOST; i++) {
-    queue = queue && add(queue, track(String(i)));
+    queue = add(queue, [track(String(i))])[0];
   }
-  assert.equal(queue?.tracks.length, QUEUE_MOST);
+  assert.equal(queue.tracks.length, QUEUE_MOST);
   assert.equal(queue.tracks.at(-1)?.title, String(QUEUE_MOST - 1));
-  assert.equal(add(queue, track("one more")), undefined);
+  assert.deepEqual(add(queue, [track("one more")]), [queue, 0]);
   assert.equal(EMPTY_QUEUE.tracks.length, 0);
+  const [full, taken] = add({ ...queue, tracks: queue.tracks.slice(2) }, [track("x"), track("y"), track("z")]);
+  assert.deepEqual([full.tracks.length, taken, full.tracks.at(-1)?.title], [QUEUE_MOST, 2, "y"]);
 });
 
 test("the next track is behind what was played last, whether it still plays or not", () => {

@@ -74,7 +74,12 @@ test("the page is served with a strict policy, and is asked for again", async ()
   assert.equal(headers["cache-control"], "no-cache");
   const policy = String(headers["content-security-policy"]);
   const { host } = new URL(gateway.url);
-  for (const rule of ["default-src 'none'", "script-src 'self' 'wasm-unsafe-eval'", "frame-ancestors 'none'"]) {
+  for (const rule of [
+    "default-src 'none'",
+    "img-src 'self'",
+    "script-src 'self' 'wasm-unsafe-eval'",
+    "frame-ancestors 'none'",
+  ]) {
     assert.ok(policy.split("; ").includes(rule), rule);
   }
   assert.ok(policy.includes(`connect-src 'self' ws://${host} wss://${host}`));

@@ -23,6 +23,12 @@ class Run {
     return this.give({ on: "action", action });
   }
 
+  /** A list of `names` is there that a page asked for, and `left` more. */
+  list(names: string, left = 0): string[] {
+    const tracks = [...names].map((name) => ({ url: name, title: name }));
+    return this.give({ on: "list", list: { url: "list", tracks, left } });
+  }
+
   /** The daemon accepts the play that is asked for. */
   accept(trackId: string): string[] {
     return this.give({ on: "accepted", ask: this.state.asks, trackId });
@@ -344,12 +350,44 @@ describe("the queue", () => {
     assert.equal(run.index, -1);
   });
 
+  test("takes a list behind what it holds, and says how much of it", () => {
+    const run = new Run().queue("ab");
+    assert.deepEqual(run.list("cde", 2), ["answer", "tellQueue"]);
+    assert.deepEqual(run.effects[0], {
+      do: "answer",
+      notice: { type: "listAdded", url: "list", count: 3, left: 2 },
+    });
+    assert.equal(run.state.queue.tracks.map(({ url }) => url).join(""), "abcde");
+    assert.equal(run.index, 0);
+  });
+
+  test("plays a list from its first track if nothing plays", () => {
+    const run = new Run().queue("a");
+    run.hear("t0", "finished");
+    assert.deepEqual(run.list("bc"), ["answer", "tellQueue", "play b"]);
+    run.accept("t1");
+    assert.equal(run.index, 1);
+    assert.deepEqual(new Run().list(""), ["answer"]);
+  });
+
+  test("takes as much of a list as there is room for", () => {
+    const run = new Run().queue("a");
+    run.list("b".repeat(497));
+    run.list("cdef");
+    assert.deepEqual(run.effects[0], {
+      do: "answer",
+      notice: { type: "listAdded", url: "list", count: 2, left: 2 },
+    });
+    assert.equal(run.state.queue.tracks.at(-1)?.url, "d");
+  });
+
   test("is bounded", () => {
     const run = new Run().queue("a");
     for (let i = 1; i < 500; i++) {
       run.act({ action: "addToQueue", url: "b" });
     }
     assert.deepEqual(run.act({ action: "addToQueue", url: "b" }), ["refuse queue_full"]);
+    assert.deepEqual(run.list("cd"), ["refuse queue_full"]);
   });
 
   test("keeps its place when it changes while a play of it is asked for", () => {
@@ -370,7 +408,7 @@ describe("failures", () => {
     assert.deepEqual(run.hear("t0", "error", broken), ["error not_audio", "play b"]);
     assert.deepEqual(run.effects[0], {
       do: "tell",
-      notice: { type: "error", code: "not_audio", message: "a: no audio" },
+      notice: { type: "error", code: "not_audio", message: "a: there is no audio in it that can be played" },
     });
   });
 
@@ -568,9 +606,14 @@ describe("what others do", () => {
 
   test("a title that changes, a source opened again and a session taken away are told", () => {
     const run = new Run().play("demo:a", "t1");
-    assert.deepEqual(run.hear("t1", "metadata", { title: "Next song" }), ["tellState"]);
+    assert.deepEqual(run.hear("t1", "metadata", { title: "Next song" }), ["metadata", "tellState"]);
+    assert.deepEqual(run.effects[0], {
+      do: "tell",
+      notice: { type: "metadata", track: { url: "demo:a", title: "Next song" } },
+    });
     assert.equal(trackOf(run.state)?.title, "Next song");
-    assert.deepEqual(run.hear("t1", "recovered", { position: 5 }), ["anchor 5", "tellState"]);
+    assert.deepEqual(run.hear("t1", "recovered", { position: 5 }), ["anchor 5", "recovered", "tellState"]);
+    assert.equal(run.state.status, "playing");
     assert.deepEqual(run.hear("t1", "detached"), ["error detached", "tellState"]);
   });
 

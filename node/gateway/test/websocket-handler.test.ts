@@ -6,9 +6,10 @@ import { type TestContext, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { AudioServiceError, type ControlClient, type SocketClient } from "@audiosvc/client";
 import type { WebSocket } from "ws";
+import { LOOKUPS_MOST } from "../dist/lookups.js";
 import { BUFFERED_MOST } from "../dist/page-socket.js";
 import { CREDIT_MOST } from "../dist/protocol.js";
-import { HEARTBEAT_MS, ROOMS_MOST, SEARCHES_MOST, WebSocketHandler } from "../dist/websocket-handler.js";
+import { HEARTBEAT_MS, ROOMS_MOST, WebSocketHandler } from "../dist/websocket-handler.js";
 
 class FakeSocket extends EventEmitter {
   readonly OPEN = 1;
@@ -66,6 +67,12 @@ function open(t: TestContext) {
       new Promise((resolve) => {
         searches.push({ signal, resolve });
       }),
+    playlist: async (url: string) => ({
+      url,
+      count: 3,
+      entries: ["a", "b", "c"].map((name) => ({ url: `demo:${name}`, title: name, duration: 1, thumbnail: null })),
+    }),
+    play: async () => ({ track_id: "t1" }),
   };
   const handler = new WebSocketHandler({
     client: client as unknown as SocketClient,
@@ -147,20 +154,40 @@ test("pages are told when the daemon goes, once, and when it comes back", (t) =>
   );
 });
 
+test("what is behind a list's first track goes to its session's queue, and nowhere once the page has left", async (t) => {
+  const { accept } = open(t);
+  const page = accept();
+  page.say({ action: "join", session: "anna" });
+  page.say({ action: "addList", session: "anna", url: "https://a/list", from: 1 });
+  await setImmediate();
+  const answer = page.said.find(({ type }) => type === "listAdded");
+  assert.deepEqual(answer, { type: "listAdded", url: "https://a/list", count: 2, left: 0, session: "anna" });
+  const queued = page.said.findLast(({ type }) => type === "queueUpdated")?.queue as { url: string }[];
+  assert.deepEqual(
+    queued.map(({ url }) => url),
+    ["demo:b", "demo:c"],
+  );
+  page.say({ action: "addList", session: "anna", url: "https://a/list" });
+  page.say({ action: "leave", session: "anna" });
+  const before = page.said.length;
+  await setImmediate();
+  assert.equal(page.said.length, before);
+});
+
 test("a socket has so many searches under way and no more, and none when it is gone", async (t) => {
   const { searches, accept } = open(t);
   const page = accept();
   page.say({ action: "join", session: "anna" });
-  for (let i = 0; i <= SEARCHES_MOST; i++) {
+  for (let i = 0; i <= LOOKUPS_MOST; i++) {
     page.say({ action: "search", session: "anna", query: `q${i}` });
   }
-  assert.equal(searches.length, SEARCHES_MOST);
+  assert.equal(searches.length, LOOKUPS_MOST);
   assert.equal(page.said.at(-1)?.code, "busy");
   searches[0]?.resolve({ query: "q0", count: 0, results: [] });
   await setImmediate();
   assert.deepEqual(page.said.at(-1), { type: "searchResults", query: "q0", results: [], session: "anna" });
   page.say({ action: "search", session: "anna", query: "again" });
-  assert.equal(searches.length, SEARCHES_MOST + 1);
+  assert.equal(searches.length, LOOKUPS_MOST + 1);
   page.terminate();
   assert.ok(searches[1]?.signal.aborted);
 });

@@ -119,7 +119,9 @@ class Report:
 
     @property
     def artist(self) -> str | None:
-        return self._tag(_ARTISTS)
+        """Whose it is: of a station's song, the station."""
+        station = self._tags.get("icy-name")
+        return self._tag(_ARTISTS) or (station if station != self.title else None)
 
     @property
     def live(self) -> bool:

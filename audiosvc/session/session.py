@@ -139,6 +139,7 @@ class Session:
             duration=source.duration if source else None,
             title=source.title if source else None,
             uploader=source.uploader if source else None,
+            live=source.live if source else False,
             thumbnail=source.thumbnail if source else None,
             volume=self._volume,
             bitrate=self._bitrate,
@@ -252,14 +253,17 @@ class Session:
         return source
 
     def _learn(self, report: Report) -> None:
-        """What the media says of itself goes before what its URL let one guess."""
-        assert self._source is not None
+        """What the media says of itself goes before what its URL let one guess, and after what its page says."""
+        source = self._source
+        assert source is not None
+        said, told = (report.title, report.artist), (source.title, source.uploader)
+        first, second = (told, said) if source.extracted else (said, told)
         self._source = replace(
-            self._source,
-            title=report.title or self._source.title,
-            uploader=report.artist or self._source.uploader,
-            duration=self._source.duration if report.duration is None else report.duration,
-            live=self._source.live or report.live,
+            source,
+            title=first[0] or second[0],
+            uploader=first[1] or second[1],
+            duration=source.duration if report.duration is None else report.duration,
+            live=source.live or report.live,
         )
 
     # --- the machine -----------------------------------------------------------------------------------------------
@@ -340,6 +344,7 @@ class Session:
                 duration=source.duration,
                 thumbnail=source.thumbnail,
                 uploader=source.uploader,
+                live=source.live or None,
             )
         )
 

@@ -47,6 +47,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     title: str | None
     uploader: str | None
     thumbnail: str | None
+    live: bool
     volume: float
     bitrate: int
     bytes_sent: int

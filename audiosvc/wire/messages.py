@@ -61,7 +61,10 @@ class SessionEvent(Message, frozen=True):
 
 
 class Ready(SessionEvent, frozen=True):
-    """The first packet follows. `position` and `duration` are seconds of the source."""
+    """The first packet follows. `position` and `duration` are seconds of the source.
+
+    `live`: it goes on by itself, listened to or not, and cannot be sought in.
+    """
 
     url: str
     format: str
@@ -70,6 +73,7 @@ class Ready(SessionEvent, frozen=True):
     duration: float | None = None
     thumbnail: str | None = None
     uploader: str | None = None
+    live: bool | None = None
 
 
 class Paused(SessionEvent, frozen=True):

@@ -150,6 +150,7 @@ def snapshot(session_id: str, request: Play) -> Snapshot:
         duration=request.duration,
         title=None,
         uploader=None,
+        live=False,
         thumbnail=None,
         volume=request.volume,
         bitrate=request.bitrate or 128_000,

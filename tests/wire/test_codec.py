@@ -59,6 +59,7 @@ BY_FIELD: dict[str, st.SearchStrategy[Any]] = {
     "previous": seconds,
     "played": seconds,
     "duration": seconds,
+    "live": st.booleans(),
     "status": st.sampled_from(["idle", "extracting", "streaming", "paused", "stopped", "error"]),
     "reason": st.sampled_from(["stop", "replaced", "idle_timeout", "consumer_timeout", "shutdown"]),
 }

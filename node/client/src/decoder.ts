@@ -27,6 +27,7 @@ interface Field {
 const text: Field = { fits: (value) => typeof value === "string" };
 const number: Field = { fits: Number.isFinite };
 const count: Field = { fits: (value) => Number.isSafeInteger(value) && (value as number) >= 0 };
+const truth: Field = { fits: (value) => typeof value === "boolean" };
 const texts: Field = { fits: (value) => Array.isArray(value) && value.every(text.fits) };
 const id: Field = { fits: (value) => typeof value === "string" && isSessionId(value) };
 const optional = (field: Field): Field => ({ ...field, optional: true });
@@ -49,6 +50,7 @@ const EVENTS: { [T in WireEvent["type"]]: Fields<Extract<WireEvent, { type: T }>
     duration: optional(number),
     thumbnail: optional(text),
     uploader: optional(text),
+    live: optional(truth),
   },
   paused: { ...track, position: number },
   resumed: { ...track, position: number },

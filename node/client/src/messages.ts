@@ -64,6 +64,8 @@ export interface ReadyEvent extends OfTrack {
   duration?: number;
   thumbnail?: string;
   uploader?: string;
+  /** It goes on by itself, listened to or not, and cannot be sought in. */
+  live?: boolean;
 }
 
 /** No packet follows before `resumed` or the end. */

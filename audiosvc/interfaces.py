@@ -131,8 +131,8 @@ class IPermit(Protocol):
 class IDoor(Protocol):
     """The one way out to the network for everything that fetches."""
 
-    def permit(self, label: str) -> IPermit:
-        """`label` says in logs for whom."""
+    def permit(self, label: str, most: int | None = None) -> IPermit:
+        """`label` says in logs for whom; `most` is the bytes that its holder may be answered with in all."""
 
 
 class ISessions(Protocol):

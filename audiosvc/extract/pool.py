@@ -41,6 +41,10 @@ WAITING_MOST = 16
 CALLS_MOST = 200
 """Of one worker; then another takes its place, whatever it may have leaked."""
 
+READ_MOST = 32 * 1024 * 1024
+"""Bytes that one call may be answered with by sites, all answers together, packed as they come. Pages with their
+scripts and data are a few megabytes, feeds of thousands of episodes some more."""
+
 IDLE_SECONDS = 600.0
 """After which a worker that nobody needs gives its memory back, some 80 MB."""
 
@@ -180,7 +184,7 @@ class Pool:
         job = self._waiting.popleft()
         assert job.timer is not None
         try:
-            permit = self._door.permit(f"extract {job.op}")
+            permit = self._door.permit(f"extract {job.op}", READ_MOST)
         except AudioServiceError as error:
             job.timer.cancel()
             job.answer.errback(error)

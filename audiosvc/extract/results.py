@@ -30,7 +30,7 @@ THUMBNAIL_MOST = 2048
 """Characters of a picture's URL."""
 
 SMUGGLED = "__youtubedl_smuggle"
-"""In a URL's fragment yt-dlp takes this for orders of its own."""
+"""In a URL's fragment yt-dlp takes this for orders of its own: how to read what it found, for itself."""
 
 PROTOCOLS = frozenset({None, "http", "https", "m3u8", "m3u8_native", "http_dash_segments"})
 """Ways of transfer, in yt-dlp's words, that FFmpeg can take from the media's URL alone."""
@@ -64,7 +64,11 @@ def source(found: Track, url: str) -> Source:
 
 
 def sources(found: Listing, most: int) -> list[Source]:
-    """The entries of a list that can be asked for again, each by its URL, at most `most`; others are left out."""
+    """The entries of a list that can be asked for again, each by its URL, at most `most`; others are left out.
+
+    yt-dlp's orders to itself are cut off their URLs, since none are taken from outside. An entry that needs them, such
+    as a player that must be told which page it is embedded in, then does not play by itself.
+    """
     made = (_entry(entry) for entry in found.entries)
     return [source for source in made if source is not None][:most]
 
@@ -114,7 +118,7 @@ def headers(given: Mapping[str, str]) -> dict[str, str]:
 
 def _entry(entry: Entry) -> Source | None:
     try:
-        url = page(entry.url)
+        url = page(entry.url.partition(f"#{SMUGGLED}=")[0])
         parsed = http.parse(url)
     except UnsupportedUrl:
         return None

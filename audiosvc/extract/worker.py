@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import io
 import json
 import math
@@ -22,15 +23,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-MEMORY_MOST = 768 * 1024 * 1024
-"""Bytes of data. Not of address space: of that the JavaScript runtimes that yt-dlp runs for YouTube reserve more than
-this machine has, and use little."""
+MEMORY_MOST = 224 * 1024 * 1024
+"""Bytes of data. Some 45 MB are taken before a call, and 15 to 20 MB that libraries map from files come on top. It is
+enough for a feed of 30 MB, and for a page of 100,000 elements."""
+
+RUNTIME_MEMORY_MOST = 768 * 1024 * 1024
+"""Bytes of data that the JavaScript runtimes may have which yt-dlp runs for YouTube. Address space is not bounded: of
+that they reserve more than there is."""
 
 FILES_MOST = 128
 FILE_BYTES_MOST = 16 * 1024 * 1024
 OOM_SCORE = 500
 
-KEPT_MOST = 256 * 1024 * 1024
+KEPT_MOST = 128 * 1024 * 1024
 """Bytes of memory that one may still hold after a call; past it the worker ends, and another takes its place."""
 
 LINE_MOST = 4 * 1024 * 1024
@@ -111,7 +116,7 @@ class Quiet:
 
 
 def confine() -> None:
-    """Bound this process, and tie its life to its parent's; its children inherit the bounds.
+    """Bound this process, and tie its life to its parent's; its children inherit the bounds, but see `widen`.
 
     A session of its own, so that all of it can be ended together. Had the parent gone before it was tied to, standard
     input would end.
@@ -122,7 +127,7 @@ def confine() -> None:
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     for kind, most in (
-        (resource.RLIMIT_DATA, MEMORY_MOST),
+        (resource.RLIMIT_DATA, RUNTIME_MEMORY_MOST),
         (resource.RLIMIT_NOFILE, FILES_MOST),
         (resource.RLIMIT_FSIZE, FILE_BYTES_MOST),
         (resource.RLIMIT_CORE, 0),
@@ -130,6 +135,7 @@ def confine() -> None:
         _, hard = resource.getrlimit(kind)
         least = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (least, least))
+    use_memory(MEMORY_MOST)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
     with contextlib.suppress(OSError):
@@ -137,6 +143,20 @@ def confine() -> None:
     os.chdir("/")
     os.umask(0o077)
     os.environ["YTDLP_NO_PLUGINS"] = "1"
+
+
+def use_memory(most: int) -> None:
+    """Let this process have `most` bytes of data from now on, or as many as it ever may."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (min(most, hard), hard))
+
+
+def widen() -> None:
+    """What yt-dlp starts from now on gets the memory that a JavaScript runtime needs, which this process has not."""
+    from yt_dlp.utils import Popen
+
+    take_it = functools.partial(use_memory, RUNTIME_MEMORY_MOST)
+    Popen.__init__ = functools.partialmethod(Popen.__init__, preexec_fn=take_it)
 
 
 def take_pipes() -> tuple[BinaryIO, BinaryIO]:
@@ -385,6 +405,7 @@ def main() -> None:
     from yt_dlp import YoutubeDL
     from yt_dlp.version import __version__
 
+    widen()
     # The first one loads the table of extractors.
     YoutubeDL({**OPTIONS, "logger": Quiet()}).close()
     say(answers, {"ready": __version__})
@@ -393,7 +414,10 @@ def main() -> None:
         try:
             said = {"ok": answer(call)}
         except Exception as error:
+            # Where memory ran out there would be none left to say so.
+            use_memory(RUNTIME_MEMORY_MOST)
             said = {"error": trouble(error, call["proxy"])}
+            use_memory(MEMORY_MOST)
         last = held() > KEPT_MOST or said.get("error", {}).get("kind") == "memory"
         say(answers, {"id": call["id"], "last": last, **said})
         if last:

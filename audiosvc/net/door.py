@@ -67,11 +67,11 @@ class Door(ServerFactory):
             host, port = listening.getsockname()
             self._place = (host, port)
 
-    def permit(self, label: str) -> Permit:
+    def permit(self, label: str, most: int | None = None) -> Permit:
         if self._place is None:
             raise RuntimeError("the door is not open yet")
         name = f"p{next(self._names)}"
-        permit = self._permits[name] = Permit(name, label, self._place, self._prefix, self.reactor, self._forget)
+        permit = self._permits[name] = Permit(name, label, self._place, self._prefix, self.reactor, self._forget, most)
         return permit
 
     def find(self, name: str, token: str) -> Permit | None:

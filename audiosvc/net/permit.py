@@ -11,7 +11,7 @@ from typing import Protocol
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from audiosvc.errors import AudioServiceError, UnsupportedUrl
+from audiosvc.errors import AudioServiceError, ExtractionFailed, UnsupportedUrl
 
 REQUESTS_FIRST = 64
 """Requests before there is sound, and at once later: a playlist of playlists may multiply one into thousands."""
@@ -31,7 +31,10 @@ class IConnection(Protocol):
 
 
 class Permit:
-    """Implements `interfaces.IPermit`. `name` and a secret token of its own are how its holder shows it."""
+    """Implements `interfaces.IPermit`. `name` and a secret token of its own are how its holder shows it.
+
+    `most`, where it is given, bounds the bytes of all answers together: who reads pages holds them in memory.
+    """
 
     log = Logger()
 
@@ -43,6 +46,7 @@ class Permit:
         prefix: Sequence[str],
         reactor: IReactorTime,
         closed: Callable[[Permit], None],
+        most: int | None = None,
     ) -> None:
         self.name = name
         self.prefix: Sequence[str] = tuple(prefix)
@@ -53,6 +57,8 @@ class Permit:
         self._label = label
         self._reactor = reactor
         self._closed: Callable[[Permit], None] | None = closed
+        self._most = most
+        self._answered = 0
         self._left = float(REQUESTS_FIRST)
         self._filled: float | None = None
         # Without its scheme, or with https, FFmpeg and yt-dlp go past the proxy without a word.
@@ -76,6 +82,7 @@ class Permit:
 
     def take(self, connection: IConnection) -> None:
         """One more request, by `connection`, which is kept until it is removed; raises what the permit forbids."""
+        self.answered(0)
         if len(self.connections) >= CONNECTIONS_MOST:
             raise UnsupportedUrl(f"the source takes more than {CONNECTIONS_MOST} connections at once")
         if self._filled is not None:
@@ -87,6 +94,12 @@ class Permit:
             raise UnsupportedUrl(f"the source takes more than {many} requests")
         self._left -= 1
         self.connections.add(connection)
+
+    def answered(self, size: int) -> None:
+        """So many more bytes of answers; raises `ExtractionFailed` once they are more than the permit allows."""
+        self._answered += size
+        if self._most is not None and self._answered > self._most:
+            raise ExtractionFailed(f"the page takes more than {self._most >> 20} MiB to read")
 
     def deny(self, error: AudioServiceError) -> None:
         """Remember what was refused; the first of it stands, and is all that is logged."""

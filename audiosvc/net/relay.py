@@ -19,6 +19,7 @@ from audiosvc.errors import (
     AudioServiceError,
     BadRequest,
     BlockedAddress,
+    ExtractionFailed,
     SourceUnreachable,
     Unauthorized,
     UnsupportedUrl,
@@ -130,7 +131,7 @@ class Relay(Protocol):
         try:
             permit.take(self)
             self._target = target = parse_target(request.method, request.target)
-        except UnsupportedUrl as error:
+        except (ExtractionFailed, UnsupportedUrl) as error:
             self._deny(error)
             return
         except BadRequest as error:
@@ -228,7 +229,17 @@ class Relay(Protocol):
 
     def answered(self, data: bytes) -> None:
         """Bytes for the child."""
+        if self._over:
+            return
+        assert self._permit is not None
         self._door.bytes += len(data)
+        try:
+            self._permit.answered(len(data))
+        except ExtractionFailed as error:
+            self._door.refused["too_large"] += 1
+            self._permit.deny(error)
+            self.drop()
+            return
         self._restart_deadline()
         self.transport.write(data)
 

@@ -29,8 +29,9 @@ ENTRY = {"url": "http://page.example/1", "title": "One", "duration": None, "thum
 
 
 class FakePermit:
-    def __init__(self, label: str, proxy: str, prefix: Sequence[str] = ()) -> None:
+    def __init__(self, label: str, most: int | None, proxy: str, prefix: Sequence[str] = ()) -> None:
         self.label = label
+        self.most = most
         self.environment: Mapping[str, str] = {"http_proxy": proxy}
         self.prefix = prefix
         self.denial: AudioServiceError | None = None
@@ -52,11 +53,11 @@ class FakeDoor:
         self.prefix: tuple[str, ...] = ()
         self.shut: AudioServiceError | None = None
 
-    def permit(self, label: str) -> IPermit:
+    def permit(self, label: str, most: int | None = None) -> IPermit:
         if self.shut is not None:
             raise self.shut
         number = len(self.permits)
-        self.permits.append(FakePermit(label, f"http://n{number}:token{number}@127.0.0.1:3128", self.prefix))
+        self.permits.append(FakePermit(label, most, f"http://n{number}:token{number}@127.0.0.1:3128", self.prefix))
         return self.permits[-1]
 
     @property
@@ -148,9 +149,9 @@ class WebDoor:
         self._listening: IListeningPort = reactor.listenTCP(0, self.factory, interface="127.0.0.1")
         self.port = self._listening.getHost().port
 
-    def permit(self, label: str) -> IPermit:
+    def permit(self, label: str, most: int | None = None) -> IPermit:
         name, token = f"p{len(self.permits)}", secrets.token_hex(8)
-        made = FakePermit(label, f"http://{name}:{token}@127.0.0.1:{self.port}")
+        made = FakePermit(label, most, f"http://{name}:{token}@127.0.0.1:{self.port}")
         self.permits.append(made)
         self._tokens[base64.b64encode(f"{name}:{token}".encode()).decode()] = made
         return made

@@ -16,6 +16,7 @@ from audiosvc.extract.pool import (
     CALL_SECONDS,
     CALLS_MOST,
     IDLE_SECONDS,
+    READ_MOST,
     START_SECONDS,
     WAIT_SECONDS,
     WAITING_MOST,
@@ -98,6 +99,7 @@ class WorkTests(PoolTests):
         proxies = [worker.calls[0]["proxy"] for worker in self.reactor.workers]
         self.assertEqual(proxies, ["http://n2:token2@127.0.0.1:3128", "http://n3:token3@127.0.0.1:3128"])
         self.assertEqual(self.door.open, ["extractor", "extractor", "extract resolve", "extract resolve"])
+        self.assertEqual([permit.most for permit in self.door.permits], [None, None, READ_MOST, READ_MOST])
         self.worker.answer()
         self.assertEqual(self.door.open, ["extractor", "extractor", "extract resolve"])
         self.successResultOf(second)

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
+from yt_dlp.utils import smuggle_url
 
 from audiosvc import errors
 from audiosvc.extract import results
@@ -149,8 +150,21 @@ class ListTests(SynchronousTestCase):
         self.assertEqual(made.media, Http("http://page.example/1"))
 
     def test_entries_that_cannot_be_asked_for_are_left_out(self) -> None:
-        for url in ("aXbYcZ", "ytsearch:x", "rtmp://h/x", "file:///etc/passwd", "", "http://h/#__youtubedl_smuggle=x"):
+        for url in ("aXbYcZ", "ytsearch:x", "rtmp://h/x", "file:///etc/passwd", "", "http://h/#x__youtubedl_smuggle=x"):
             self.assertEqual(listed(url=url), [])
+
+    def test_what_yt_dlp_tells_itself_is_cut_off(self) -> None:
+        for url, shown in (
+            ("http://h/a.mp3", "http://h/a.mp3"),
+            ("http://h/a#track=3", "http://h/a#track=3"),
+            ("http://h/a#track=3#one", "http://h/a#track=3#one"),
+        ):
+            smuggled = smuggle_url(url, {"force_videoid": "1", "to_generic": True})
+            self.assertIn(results.SMUGGLED, smuggled)
+            (made,) = listed(url=smuggled)
+            self.assertEqual(made.url, shown)
+            self.assertEqual(results.page(made.url), shown)
+        self.assertEqual(listed(url="#__youtubedl_smuggle=x"), [])
 
     def test_hostile_words_are_cleaned(self) -> None:
         (made,) = listed(title="\u202etrap\n" + "x" * 500, duration=float("nan"), thumbnail="javascript:x")

@@ -23,6 +23,7 @@ from audiosvc.net.addresses import Address, Policy
 from audiosvc.net.dialer import Dialer
 from audiosvc.net.door import Door
 from audiosvc.net.names import is_own
+from audiosvc.net.permit import Permit
 from audiosvc.net.vetter import Vetter
 
 reactor = cast(IReactor, _reactor)
@@ -117,12 +118,15 @@ class DoorCase(TestCase):
         self.door = Door(self.make_reactor(), self.dialer)
         self.door.listen()
         self.addCleanup(self.door.stop)
-        self.permit = self.door.permit("test")
-        way = urlsplit(self.permit.environment["http_proxy"])
-        self.port = cast(int, way.port)
-        self.token = base64.b64encode(f"{way.username}:{way.password}".encode())
+        self.hold(self.door.permit("test"))
         self.inside = Listener()
         self.inside_port = self.serve(self.inside, INSIDE)
+
+    def hold(self, permit: Permit) -> None:
+        """All that is asked from here on is asked with it."""
+        way = urlsplit(permit.environment["http_proxy"])
+        self.permit, self.port = permit, cast(int, way.port)
+        self.token = base64.b64encode(f"{way.username}:{way.password}".encode())
 
     def pause(self, seconds: float = 0.05) -> Deferred[None]:
         """Let what is under way arrive."""

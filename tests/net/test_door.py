@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import inlineCallbacks
 
-from audiosvc.errors import BlockedAddress, SourceUnreachable, UnsupportedUrl
+from audiosvc.errors import BlockedAddress, ExtractionFailed, SourceUnreachable, UnsupportedUrl
 from audiosvc.net import permit as permit_module
 from audiosvc.net.door import Door
 from audiosvc.net.permit import REQUESTS_FIRST
@@ -171,6 +171,21 @@ class RefusingTests(Asking):
             self.assertTrue((yield self.ask(self.get(self.url()))).endswith(b"music"))
         yield self.refused(self.get(self.url()), 403, UnsupportedUrl)
         self.assertEqual(self.outside.hits, REQUESTS_FIRST)
+
+    @inlineCallbacks
+    def test_answers_beyond_what_the_permit_allows_are_cut_off(self) -> Any:
+        def endless(head: bytes, transport: Any) -> None:
+            transport.write(HEAD + bytes(3 * 2**20))
+
+        self.outside.answer = endless
+        for ask in (lambda: self.get(self.url()), lambda: self.tunnel() + b"hello\r\n\r\n"):
+            self.hold(self.door.permit("test", 2**20))
+            answer = yield self.ask(ask())
+            self.assertLess(len(answer), 2**20 + 100)
+            self.assertIsInstance(self.permit.denial, ExtractionFailed)
+            yield soon(lambda: not self.outside.open)
+            yield self.refused(self.get(self.url()), 403, ExtractionFailed)
+        self.assertEqual(self.door.vitals().refused, {"too_large": 2, "extraction_failed": 2})
 
     @inlineCallbacks
     def test_what_leads_nowhere_is_told_apart_from_what_is_refused(self) -> Any:

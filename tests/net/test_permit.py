@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from audiosvc.errors import BlockedAddress, UnsupportedUrl
+from audiosvc.errors import BlockedAddress, ExtractionFailed, UnsupportedUrl
 from audiosvc.interfaces import IPermit
 from audiosvc.net.permit import CONNECTIONS_MOST, REQUESTS_FIRST, REQUESTS_PER_SECOND, Permit
 
@@ -76,6 +76,16 @@ class PermitTests(SynchronousTestCase):
         self.assertRaises(UnsupportedUrl, self.permit.take, FakeConnection())
         self.permit.connections.discard(connections[0])
         self.permit.take(FakeConnection())
+
+    def test_answers_are_bounded_all_together_where_it_is_said(self) -> None:
+        self.permit.answered(2**40)
+        bounded = Permit("p8", "x", ("127.0.0.1", 3128), (), self.clock, self.closed.append, 2**20)
+        bounded.answered(2**20 - 1)
+        bounded.answered(1)
+        bounded.take(FakeConnection())
+        error = self.assertRaises(ExtractionFailed, bounded.answered, 1)
+        self.assertEqual(error.message, "the page takes more than 1 MiB to read")
+        self.assertRaises(ExtractionFailed, bounded.take, FakeConnection())
 
     def test_of_denials_the_first_stands(self) -> None:
         first = BlockedAddress("a")

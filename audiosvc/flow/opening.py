@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from audiosvc.audio import CHANNELS, SAMPLE_BYTES, SAMPLE_RATE
-from audiosvc.errors import AudioServiceError, DecoderFailed, SourceTimeout
+from audiosvc.errors import AudioServiceError, DecoderFailed, SourceEndedEarly, SourceTimeout
 from audiosvc.ffmpeg.command import decode_argv
 from audiosvc.ffmpeg.pipes import PIPE_BYTES
 from audiosvc.ffmpeg.process import Child, Pending
@@ -215,7 +215,14 @@ class Opening:
     def _stalled(self) -> None:
         assert self._child is not None
         self.log.warn("{label}: FFmpeg gives nothing and is killed", label=self._label)
-        self.killed = SourceTimeout() if isinstance(self._source.media, Http) else DecoderFailed("FFmpeg gave nothing")
+        self._child.hear()
+        if not isinstance(self._source.media, Http):
+            self.killed = DecoderFailed("FFmpeg gave nothing")
+        elif self.report.broken and not isinstance(self.report.error(), SourceTimeout):
+            # It was about to resume a transfer again and again.
+            self.killed = SourceEndedEarly()
+        else:
+            self.killed = SourceTimeout()
         self._child.kill()
 
     def _reaped(self, child: Child) -> None:

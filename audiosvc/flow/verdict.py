@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from audiosvc.errors import AudioServiceError, DecoderFailed, NotAudio, SourceEndedEarly
+from audiosvc.errors import AudioServiceError, DecoderFailed, NotAudio, NotSeekable, SourceEndedEarly
 from audiosvc.ffmpeg.report import Report
 from audiosvc.sources.model import Http, Source
 
@@ -82,7 +82,11 @@ def judge(source: Source, live: bool, past: Past) -> tuple[Sequel, AudioServiceE
 
 def _unopened(past: Past, live: bool) -> tuple[Sequel, AudioServiceError | None]:
     """The source never gave anything."""
-    if past.report.failed:
+    report = past.report
+    if report.failed and report.container == "mov" and report.codec is not None and report.broken:
+        # It was described from its index at the end, and could then not be read from its beginning.
+        return Sequel.FAIL, NotSeekable("the index of the file is at its end, and its server gives no parts of it")
+    if report.failed:
         return Sequel.ANEW if past.expired else Sequel.FAIL, past.error
     return (Sequel.END, None) if past.reached > 0 and not live else (Sequel.FAIL, NotAudio())
 

@@ -174,8 +174,9 @@ class Bad(Resource):
         request.write(self.data[first:end])
         if end < size:
             self.times -= 1
-            # Not at once: a connection with a paused producer delivers every byte and never closes.
-            reactor.callLater(0.2, request.transport.loseConnection)
+            # With a paused producer a connection delivers every byte and never closes.
+            request.transport.unregisterProducer()
+            request.transport.loseConnection()
             return NOT_DONE_YET
         request.finish()
         return NOT_DONE_YET
@@ -216,6 +217,7 @@ class Station(Resource):
 
     def cut_off(self) -> None:
         for request in list(self.listeners):
+            request.transport.unregisterProducer()
             request.transport.loseConnection()
 
 

@@ -81,7 +81,7 @@ class KilledTests(RecoveryTestCase):
         for i in range(kills):
             at = round(48_000 * step * (i + rnd.random()))
             await reader.read(at, most=rnd.randrange(4, 200_000, 4))
-            while not send(self.workshop, signal.SIGKILL):
+            while len(reader.recovered) < i or not send(self.workshop, signal.SIGKILL):
                 await reader.read(reader.samples + 1)
         await reader.read()
 
@@ -102,7 +102,7 @@ class KilledTests(RecoveryTestCase):
             for kind in ("flac", "wav", "ogg", "mp3", "m4a"):
                 for source in (Source("x", File(piece(kind))), web(f"{self.base}/music/piece.{kind}")):
                     reader = self.reader(source)
-                    await self.kill_often(reader, 8, 2.9, seed=2)
+                    await self.kill_often(reader, 8, 2.6, seed=2)
                     off = self.assert_close(reader, kind, 8)
                     if kind in ("flac", "wav"):
                         self.assertTrue(bytes(reader.pcm) == whole(kind))
@@ -143,7 +143,8 @@ class KilledTests(RecoveryTestCase):
                 self.assertIsNone(pipeline.failure)
                 print(f"\n{type(source.media).__name__} at 4 x speed, {killed} kills: {missing} packets missed", end="")
                 self.assertEqual((killed, listener.recoveries), (kills, kills))
-                self.assertEqual(missing, 0)
+                # One is 5 ms here, which other work on the machine may take.
+                self.assertLessEqual(missing, kills)
 
         piece("ogg")
         return self.run_to_end(doing())
@@ -222,8 +223,8 @@ class ServerTests(RecoveryTestCase):
                 await reader.read()
                 off = self.assert_close(reader, kind)
                 print(
-                    f"\n{kind} dropped in {len(bad.requests)} requests: {len(reader.recovered)} recoveries, ms off {off}, "
-                    f"longest wait {reader.longest_wait:.2f} s",
+                    f"\n{kind} dropped in {len(bad.requests)} requests: {len(reader.recovered)} recoveries, "
+                    f"ms off {off}, longest wait {reader.longest_wait:.2f} s",
                     end="",
                 )
 
@@ -231,17 +232,17 @@ class ServerTests(RecoveryTestCase):
 
     def test_one_that_never_comes_further_ended_early(self) -> Deferred[None]:
         async def doing() -> None:
-            for kind in ("mp3", "ogg"):
-                bad = self.serve(kind)
-                bad.end = len(bad.data) // 2
-                reader = self.reader(web(f"{self.base}/bad", duration=float(SECONDS)))
-                began = time.monotonic()
+            bad = self.serve("mp3")
+            bad.end = len(bad.data) // 2
+            reader = self.reader(web(f"{self.base}/bad", duration=float(SECONDS)))
+            began = time.monotonic()
+            # FFmpeg itself tries for 4 s to resume a transfer.
+            with mock.patch.object(opening, "REOPEN_SECONDS", 2.0):
                 await reader.read()
-                played = reader.samples / 48_000
-                took = time.monotonic() - began
-                print(f"\n{kind} cut at half: {played:.2f} s of {SECONDS}, given up after {took:.1f} s", end="")
-                self.assertIsInstance(reader.supply.failure, SourceEndedEarly)
-                self.assertApproximates(played, SECONDS / 2, 1.5)
+            played, took = reader.samples / 48_000, time.monotonic() - began
+            print(f"\nmp3 cut at half: {played:.2f} s of {SECONDS}, given up after {took:.1f} s", end="")
+            self.assertIsInstance(reader.supply.failure, SourceEndedEarly)
+            self.assertApproximates(played, SECONDS / 2, 1.5)
 
         return self.run_to_end(doing())
 

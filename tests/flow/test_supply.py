@@ -268,6 +268,16 @@ class StalledTests(LosingTestCase):
         self.child.exit()
         self.assert_failed(SourceTimeout)
 
+    def test_one_that_was_still_busy_resuming_a_transfer_ended_early(self) -> None:
+        self.begin(WEB)
+        self.give()
+        while not self.ended:
+            if self.living:
+                self.child.say(BROKEN)
+            self.reactor.advance(1)
+            self.reactor.end()
+        self.assert_failed(SourceEndedEarly)
+
     def test_a_child_of_a_file_that_hangs_for_ever_is_no_fault_of_a_server(self) -> None:
         self.begin()
         self.give()

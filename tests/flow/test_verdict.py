@@ -10,6 +10,7 @@ from audiosvc.errors import (
     AudioServiceError,
     DecoderFailed,
     NotAudio,
+    NotSeekable,
     SourceEndedEarly,
     SourceNotFound,
     SourceRefused,
@@ -100,6 +101,15 @@ class VerdictTests(SynchronousTestCase):
         ):
             for reached in (0.0, 20.0):
                 self.check(past(said, reached, gave=False, heard=False), sequel, error)
+
+    def test_a_file_whose_index_is_at_its_end_by_a_server_that_gives_no_parts(self) -> None:
+        report = Report()
+        report.feed(
+            b"[info] Input #0, mov,mp4,m4a, from 'x':\n[info]   Stream #0:0: Audio: aac (mp4a)\n"
+            b"[http @ 0x1] [error] Stream ends prematurely at 44, should be 404113\n"
+            b"[in#0/mov @ 0x1] [error] Error during demuxing: Input/output error\n"
+        )
+        self.check(replace(past(gave=False, heard=False, reached=0.0), report=report), Sequel.FAIL, NotSeekable)
 
     def test_nothing_when_it_was_opened_again(self) -> None:
         for said, sequel, error in (

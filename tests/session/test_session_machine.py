@@ -389,9 +389,9 @@ class SessionMachine(RuleBasedStateMachine):
         assert round(end.played, 6) == round(seconds_of(heard.frames), 6)
         if isinstance(end, Finished):
             assert heard.ready
-            sound = heard.sound
-            if heard.next and sound is not None:
-                reach = self.reach(heard, sound)
+            if heard.next:
+                # The last child begins where the sound ended that there was, or was kept.
+                reach = self.reach(heard, self.following(heard)[-1])
                 ends = [-(-bytes_ // FRAME_BYTES) for bytes_ in (reach, reach - reach % 4)]
                 assert heard.next in ends, "the end came before the last of the sound"
         self.ends += 1

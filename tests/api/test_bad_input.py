@@ -29,7 +29,7 @@ BODIES = {
     "seek": b'{"position": 1}',
     "volume": b'{"volume": 1}',
 }
-QUERIES = {"metadata": "?url=demo:tone", "playlist": "?url=demo:tone", "search": "?q=demo:"}
+QUERIES = {"metadata": "?url=demo:tone", "playlist": "?url=demo:tone", "search": "?q=demo:", "files": "?path=demo"}
 
 
 class Row(NamedTuple):

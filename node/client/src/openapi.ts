@@ -22,6 +22,7 @@ export interface Snapshot {
   title: string | null;
   uploader: string | null;
   thumbnail: string | null;
+  live: boolean;
   volume: number;
   bitrate: number;
   bytes_sent: number;

@@ -10,6 +10,9 @@ import { Voice } from "./voice.ts";
 /** Orders that may wait for their turn. */
 const BACKLOG_MOST = 16;
 
+/** Ms until the daemon is asked again for a track that it had no room to look up. Its `Retry-After` is 1 s, and its events have none. */
+export const PUT_OFF_MS = 2_000;
+
 /** What a guild needs of the bot. */
 export interface GuildServices {
   readonly client: SocketClient;
@@ -41,6 +44,7 @@ export class Guild {
   #voice: Voice | undefined;
   #turn: Promise<void> = Promise.resolve();
   #backlog = 0;
+  #due: NodeJS.Timeout | undefined;
   #leaving: { why: string; timer: NodeJS.Timeout } | undefined;
 
   constructor(id: string, services: GuildServices) {
@@ -160,6 +164,10 @@ export class Guild {
       case "play":
         await this.#step(await this.#play(effect), said);
         break;
+      case "putOff":
+        clearTimeout(this.#due);
+        this.#due = setTimeout(() => void this.#happened({ on: "due" }), PUT_OFF_MS);
+        break;
       case "stop":
         await this.#ask(said, () => control.stop(this.id));
         break;
@@ -187,6 +195,7 @@ export class Guild {
         this.#output.cut();
         break;
       case "leave":
+        clearTimeout(this.#due);
         this.#voice?.leave();
         this.#voice = undefined;
         client.unsubscribe(this.id);

@@ -17,7 +17,7 @@ export interface Track {
   readonly title: string;
   /** Seconds; undefined where nobody knows, as for web radio. */
   readonly duration: number | undefined;
-  /** Whether it plays and has no end that is known. */
+  /** Whether it goes on by itself and cannot be sought in; undefined until it is ready. */
   readonly live?: boolean;
   /** Id of the user who asked for it. */
   readonly requester: string;

@@ -37,6 +37,8 @@ export interface Room {
   readonly volume: number;
   /** Tracks that failed one after another. */
   readonly failures: number;
+  /** `putOff`: the daemon had no room to look `queue.current` up, and is to be asked again; `made`: it was. */
+  readonly again: "putOff" | "made" | undefined;
   /** Whether the queue goes on as soon as the daemon is back. */
   readonly waiting: boolean;
 }
@@ -47,6 +49,7 @@ export const NEW_ROOM: Room = {
   paused: false,
   volume: 1,
   failures: 0,
+  again: undefined,
   waiting: false,
 };
 
@@ -72,6 +75,8 @@ export type RoomEvent =
   | { on: "refused"; code: string; message: string }
   /** What it said on its socket; `reached` is the position in seconds that the sound received of that track goes up to. */
   | { on: "daemon"; event: SessionEvent; reached: number }
+  /** It is time to ask again. */
+  | { on: "due" }
   /** The connection to the daemon is there again. */
   | { on: "connected" }
   /** Nobody is there, nothing plays, the channel is lost, or the bot stops. */
@@ -80,6 +85,8 @@ export type RoomEvent =
 /** What is to be done. */
 export type Effect =
   | { do: "play"; track: Track; volume: number }
+  /** Tell in a while that it is time to ask again. */
+  | { do: "putOff" }
   | { do: "stop" }
   | { do: "pause" }
   | { do: "resume" }
@@ -146,6 +153,8 @@ export function step(room: Room, event: RoomEvent): Step {
       return refused(room, event.code, event.message);
     case "daemon":
       return heard(room, event.event, event.reached);
+    case "due":
+      return due(room);
     case "connected":
       return room.waiting ? start({ ...room, queue: queues.next(room.queue) }) : [room, []];
   }
@@ -228,7 +237,7 @@ function heard(room: Room, event: SessionEvent, reached: number): Step {
   switch (event.type) {
     case "ready": {
       const { title = current.title, duration = current.duration } = event;
-      const queue = queues.amend(room.queue, { title, duration, live: duration === undefined });
+      const queue = queues.amend(room.queue, { title, duration, live: event.live === true });
       return [{ ...room, queue }, [{ do: "admit", trackId: event.track_id }]];
     }
     case "metadata":
@@ -237,6 +246,9 @@ function heard(room: Room, event: SessionEvent, reached: number): Step {
       return start({ ...room, queue: queues.next(room.queue), failures: 0 });
     case "error":
       if (event.code === "track_lost") return interrupted(room, current, reached);
+      if (event.code === "too_many_lookups" && event.played === 0 && room.again === undefined) {
+        return [{ ...room, trackId: undefined, again: "putOff" }, [{ do: "putOff" }]];
+      }
       return failure(room, current, event.code, event.message, event.played);
     case "stopped":
       if (event.reason === "consumer_timeout") return interrupted(room, current, reached);
@@ -259,6 +271,13 @@ function stopped(room: Room, why: string, startAt: number): Step {
   if (why === "shutdown") return [{ ...rested, waiting: true }, []];
   const text = why === "idle_timeout" ? texts.INTERRUPTED_LONG : texts.ENDED_ELSEWHERE;
   return [{ ...rested, paused: false }, [{ do: "cut" }, { do: "tell", text }]];
+}
+
+function due(room: Room): Step {
+  const { current } = room.queue;
+  if (current === undefined || room.again !== "putOff") return [room, []];
+  const [asked, effects] = ask(room, current);
+  return [{ ...asked, again: "made" }, effects];
 }
 
 function refused(room: Room, code: string, message: string): Step {
@@ -291,14 +310,17 @@ function start(room: Room): Step {
 
 /** Asks the daemon for `track`, which is `queue.current`. */
 function ask(room: Room, track: Track): Step {
-  return [{ ...room, trackId: undefined, waiting: false }, [{ do: "play", track, volume: room.volume }]];
+  return [
+    { ...room, trackId: undefined, again: undefined, waiting: false },
+    [{ do: "play", track, volume: room.volume }],
+  ];
 }
 
 function atRest(room: Room, queue: Queue): Room {
-  return { ...room, queue, trackId: undefined, failures: 0, waiting: false };
+  return { ...room, queue, trackId: undefined, failures: 0, again: undefined, waiting: false };
 }
 
-/** Where to go on: what has no duration, such as web radio, begins anew. */
-function resumable(track: Track, reached: number): number {
-  return track.duration !== undefined && reached < track.duration ? reached : 0;
+/** Where to go on: what is live, such as web radio, begins anew. */
+function resumable({ duration, live }: Track, reached: number): number {
+  return live !== true && (duration === undefined || reached < duration) ? reached : 0;
 }

@@ -169,13 +169,14 @@ export function help(commands: readonly { name: string; description: string }[])
 
 /** A title, and a duration if it is known. */
 function named(track: Track, withTime = true): string {
-  const time = withTime && track.duration !== undefined ? ` (${formatTime(track.duration)})` : "";
+  const time =
+    withTime && track.live !== true && track.duration !== undefined ? ` (${formatTime(track.duration)})` : "";
   return `**${plain(clip(track.title, TITLE_MOST))}**${time}`;
 }
 
 function progress({ duration, live }: Track, position: number): string {
-  if (duration !== undefined) return bar(position, duration);
-  return live === true ? `Live, for ${formatTime(position)} now` : formatTime(position);
+  if (live === true) return `Live, for ${formatTime(position)} now`;
+  return duration === undefined ? formatTime(position) : bar(position, duration);
 }
 
 function bar(position: number, duration: number): string {

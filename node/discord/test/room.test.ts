@@ -58,6 +58,7 @@ class Scene {
 
 const finished: Said = { type: "finished", played: 100 };
 const failed: Said = { type: "error", code: "not_audio", message: "", played: 0 };
+const busy: Said = { type: "error", code: "too_many_lookups", message: "", played: 0 };
 const lost: Said = { type: "error", code: "track_lost", message: "", played: 0 };
 const stopped = (reason: "stop" | "replaced" | "idle_timeout" | "consumer_timeout" | "shutdown"): Said => ({
   type: "stopped",
@@ -107,11 +108,13 @@ test("a track is heard when it is ready, under the name the daemon knows", () =>
   assert.equal(scene.room.queue.current?.title, "B");
 });
 
-test("what is ready and has no duration is live, and goes by the title that it tells last", () => {
+test("what is ready and says so is live, and goes by the title that it tells last", () => {
   const scene = new Scene(" . ");
   scene.when({ on: "play", tracks: [track("r", { duration: undefined })] });
   assert.equal(scene.room.queue.current?.live, undefined);
   scene.hears({ type: "ready", url: "", format: "opus", position: 0 });
+  assert.equal(scene.room.queue.current?.live, false);
+  scene.hears({ type: "ready", url: "", format: "opus", position: 0, live: true });
   assert.equal(scene.room.queue.current?.live, true);
   assert.deepEqual(scene.hears({ type: "metadata", title: "Song" }), []);
   assert.deepEqual(scene.hears({ type: "recovered", position: 5 }), []);
@@ -205,11 +208,46 @@ test("what was cut off goes on at once, but not for ever", () => {
   assert.match(scene.hears(lost, 44)[0] ?? "", /broke off after 0:44: the audio service lost it/);
 });
 
-test("what has no end begins anew", () => {
-  const radio = track("r", { duration: undefined });
+test("what is live begins anew, and what is of unknown length goes on", () => {
+  for (const [live, words] of [
+    [true, "play r"],
+    [false, "play r from 42"],
+  ] as const) {
+    const scene = new Scene(" . ");
+    scene.when({ on: "play", tracks: [track("r", { duration: undefined, live })] });
+    assert.deepEqual(scene.hears(lost, 42), [words]);
+  }
+});
+
+test("a track that the daemon had no room to look up is asked for once more", () => {
   const scene = new Scene(" . ");
-  scene.when({ on: "play", tracks: [radio] });
-  assert.deepEqual(scene.hears(lost, 42), ["play r"]);
+  scene.when({ on: "play", tracks: [track("a", { startAt: 9 }), track("b")] });
+  assert.deepEqual(scene.hears(busy), ["putOff"]);
+  assert.deepEqual(scene.when({ on: "due" }), ["play a from 9"]);
+  assert.deepEqual(scene.when({ on: "due" }), []);
+  const why = "too many people are asking for tracks, try again in a moment";
+  assert.deepEqual(scene.hears(busy), [`**a** (1:40) could not be played: ${why}.`, "play b"]);
+  assert.deepEqual(scene.hears(busy), ["putOff"], "another track has a chance of its own");
+});
+
+test("what is skipped or stopped meanwhile is not asked for again", () => {
+  const skipped = new Scene(" a b");
+  skipped.hears(busy);
+  skipped.when({ on: "skip", tail: false });
+  assert.deepEqual(skipped.when({ on: "due" }), []);
+  const last = new Scene(" a ");
+  last.hears(busy);
+  last.when({ on: "skip", tail: false });
+  assert.deepEqual([last.when({ on: "due" }), last.room.again], [[], undefined]);
+  const stopping = new Scene(" a b");
+  stopping.hears(busy);
+  stopping.when({ on: "stop" });
+  assert.deepEqual(stopping.when({ on: "due" }), []);
+});
+
+test("a track that breaks off for want of a look-up is not begun anew", () => {
+  const scene = new Scene(" a b");
+  assert.match(scene.hears({ ...busy, played: 5 } as Said)[0] ?? "", /broke off after 0:05/);
 });
 
 test("what is stopped from outside waits to be resumed", () => {

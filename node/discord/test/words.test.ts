@@ -70,6 +70,8 @@ test("what plays is shown with where it is", () => {
     texts.nowPlaying(track("radio", { duration: undefined, live: true }), at),
     /^Playing: \*\*radio\*\*\nLive, for 0:50 now\n/,
   );
+  assert.match(texts.nowPlaying(track("radio", { live: true }), at), /^Playing: \*\*radio\*\*\nLive, for 0:50 now\n/);
+  assert.equal(texts.queued(track("radio", { live: true }), 1), "Queued **radio** as number 1.");
   assert.match(texts.nowPlaying(track("a", { duration: 0 }), at), /={24}/);
 });
 

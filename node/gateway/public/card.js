@@ -14,6 +14,8 @@ const START_MS = 100;
 /** Seconds an arrow key moves, and a page key. */
 export const STEP = 5;
 const LEAP = 30;
+/** Seconds that the slider reaches over where nobody knows how long a track is, and by which it grows. */
+const REACH = 600;
 /** Milliseconds after the last key before a position wished by keys is asked for. */
 const KEYS_SETTLE_MS = 180;
 
@@ -115,7 +117,6 @@ function Progress({ session, stage }) {
   const hand = useRef({ holds: false, timer: 0 });
   const { track } = session.state;
   const { canSeek, live } = session;
-  const duration = track?.duration;
 
   useEffect(
     () =>
@@ -124,16 +125,14 @@ function Progress({ session, stage }) {
         if (current === null || elapsed.current === null) return;
         const whole = session.state.track?.duration;
         const position = hand.current.holds ? current.valueAsNumber : session.position;
-        if (!hand.current.holds) current.value = String(position);
+        if (!hand.current.holds) place(current, session, position);
         const share = whole === undefined || whole === 0 ? 0 : (100 * position) / whole;
         current.style.setProperty("--share", `${share.toFixed(2)}%`);
         const shown = clock(position);
         if (elapsed.current.textContent !== shown) {
           elapsed.current.textContent = shown;
-          current.setAttribute(
-            "aria-valuetext",
-            session.live ? `live, ${spoken(position)}` : `${spoken(position)} of ${spoken(whole)}`,
-          );
+          const end = whole === undefined ? "" : ` of ${spoken(whole)}`;
+          current.setAttribute("aria-valuetext", `${session.live ? "live, " : ""}${spoken(position)}${end}`);
         }
       }),
     [session],
@@ -153,23 +152,36 @@ function Progress({ session, stage }) {
     if (by === undefined || current === null) return;
     event.preventDefault();
     event.stopPropagation();
+    if (by === Infinity && session.state.track?.duration === undefined) return;
     const from = hand.current.holds ? current.valueAsNumber : session.position;
     hand.current.holds = true;
-    current.value = String(from + by);
+    place(current, session, from + by);
     clearTimeout(hand.current.timer);
     hand.current.timer = window.setTimeout(settle, KEYS_SETTLE_MS);
   }
 
   return html`<div class="progress">
     <span class="time" ref=${elapsed}>${clock(session.position)}</span>
-    <input type="range" class="seek" min="0" max=${duration ?? 1} step="0.05" disabled=${!canSeek} ref=${slider}
+    <input type="range" class="seek" min="0" step="0.05" disabled=${!canSeek} ref=${slider}
       aria-label=${`Position in ${session.name}`}
       onInput=${() => {
         hand.current.holds = true;
       }}
       onChange=${settle} onKeyDown=${onkeydown} />
-    ${live ? html`<span class="time live">live</span>` : html`<span class="time">${clock(duration)}</span>`}
+    ${live ? html`<span class="time live">live</span>` : html`<span class="time">${clock(track?.duration)}</span>`}
   </div>`;
+}
+
+/**
+ * Moves the thumb to `position`. Where nobody knows the end, there is always some way to go on.
+ * @param {HTMLInputElement} slider @param {Session} session @param {number} position
+ */
+function place(slider, session, position) {
+  const least = Math.max(0, position);
+  const open = session.canSeek ? Math.ceil((least + LEAP) / REACH) * REACH : 1;
+  const end = session.state.track?.duration ?? open;
+  slider.max = String(end);
+  slider.value = String(Math.min(least, end));
 }
 
 /** @type {Record<string, number | undefined>} */

@@ -46,7 +46,7 @@ export function Queue({ session }) {
           <button class="track" onClick=${() => session.jump(at)} aria-current=${at === index ? "true" : undefined} title="Play now">
             <span class="track-number">${at === index ? html`<${Icon} name="play" />` : at + 1}</span>
             <span class="track-title">${track.title}</span>
-            <span class="time">${clock(track.duration ?? known.get(track.url))}</span>
+            <span class="time">${track.live ? "live" : clock(track.duration ?? known.get(track.url))}</span>
           </button>
           <button class="tool small" aria-label=${`Move ${track.title} up`} title="Up" disabled=${at === 0}
             onClick=${() => move(at, at - 1)}><${Icon} name="up" /></button>

@@ -318,12 +318,12 @@ export class Session extends EventTarget {
   }
 
   get canSeek() {
-    return this.under && this.state.track?.duration !== undefined;
+    return this.under && this.state.track !== undefined && !this.live;
   }
 
-  /** Whether what plays has no end that is known, as radio has none. */
+  /** Whether what plays goes on by itself, as radio does. */
   get live() {
-    return this.under && this.state.track !== undefined && this.state.track.duration === undefined;
+    return this.under && this.state.track?.live === true;
   }
 
   /** Whether a track is under way. */

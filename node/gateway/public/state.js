@@ -1,6 +1,6 @@
 /** What the gateway has said of a session, folded into one thing to show. Nothing here touches the browser. */
 
-/** @typedef {{ url: string, title: string, duration?: number, uploader?: string }} Track */
+/** @typedef {{ url: string, title: string, duration?: number, uploader?: string, live?: true }} Track */
 /** @typedef {{ name: string, url: string, kind: "folder" | "file", size?: number }} FileEntry */
 /** @typedef {"idle" | "resolving" | "playing" | "paused"} Status */
 /** @typedef {{ at: number, text: string, grave: boolean, times: number }} Entry */
@@ -239,12 +239,13 @@ function text(value) {
 /** @param {unknown} value @returns {Track | undefined} */
 function trackOf(value) {
   if (typeof value !== "object" || value === null) return undefined;
-  const { url, title, duration, uploader } = /** @type {Record<string, unknown>} */ (value);
+  const { url, title, duration, uploader, live } = /** @type {Record<string, unknown>} */ (value);
   if (typeof url !== "string") return undefined;
   /** @type {Track} */
   const track = { url, title: text(title) || url };
   if (typeof duration === "number") track.duration = duration;
   if (typeof uploader === "string") track.uploader = uploader;
+  if (live === true) track.live = true;
   return track;
 }
 

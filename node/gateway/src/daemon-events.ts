@@ -3,7 +3,7 @@
 import type { PausedEvent, RecoveredEvent, ResumedEvent, SeekedEvent, SessionEvent, Snapshot } from "@audiosvc/client";
 import type { SessionStatus } from "./protocol.ts";
 import * as queues from "./queue.ts";
-import { accept, atRest, awaiting, ended, over, stopped } from "./succession.ts";
+import { accept, askAgain, atRest, awaiting, ended, over, stopped } from "./succession.ts";
 import { better, type Current, type Effect, type Step, tellError, type UserSession } from "./user-session.ts";
 import { reason } from "./words.ts";
 
@@ -25,7 +25,7 @@ export function heard(state: UserSession, event: SessionEvent): Step {
   if (event.type === "ready") {
     // Another program plays something in this session.
     const track = { url: event.url, title: event.title ?? event.url };
-    const current: Current = { trackId: id, track };
+    const current: Current = { trackId: id, track, startAt: event.position };
     const next: UserSession = { ...over(state), current, last: track, queue: queues.rest(state.queue) };
     const [ready, effects] = ofCurrent(next, current, event);
     return [ready, [{ do: "tell", notice: { type: "nowPlaying", track } }, ...effects, { do: "tellQueue" }]];
@@ -36,7 +36,7 @@ export function heard(state: UserSession, event: SessionEvent): Step {
 function ofCurrent(state: UserSession, current: Current, event: SessionEvent): Step {
   switch (event.type) {
     case "ready": {
-      const track = better(current.track, event);
+      const track = better(current.track, { ...event, live: event.live === true });
       const queue = queues.amend(state.queue, track);
       const effects: Effect[] = [
         { do: "anchor", position: event.position },
@@ -78,6 +78,10 @@ function ofCurrent(state: UserSession, current: Current, event: SessionEvent): S
       if (event.code === "track_lost") {
         return lost(state, current.trackId);
       }
+      const wanted = state.asked === undefined && state.stopping === undefined;
+      if (event.code === "too_many_lookups" && state.status === "resolving" && wanted && !state.again) {
+        return askAgain(state, current);
+      }
       const failed: UserSession = { ...state, failures: state.failures + 1 };
       return ended(failed, [tellError(event.code, `${current.track.title}: ${reason(event.code, event.message)}`)]);
     }
@@ -101,7 +105,7 @@ export function found(state: UserSession, snapshot: Snapshot): Step {
     {
       ...over(state),
       status: statusOf(snapshot.status),
-      current: { trackId: snapshot.track_id, track },
+      current: { trackId: snapshot.track_id, track, startAt: snapshot.position },
       last: track,
       volume: snapshot.volume,
     },

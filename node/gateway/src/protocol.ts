@@ -24,13 +24,17 @@ export const QUERY_MOST = 500;
 
 const NAME = /^[A-Za-z0-9_-]{1,30}$/;
 
-/** Something to play. `duration` is in seconds; `title` is the URL until a better one is known. */
+/**
+ * Something to play. `duration` is in seconds; `title` is the URL until a better one is known. `live`, known from its `ready` on: it
+ * goes on by itself and cannot be sought in; it has no duration then.
+ */
 export interface Track {
   url: string;
   title: string;
   duration?: number;
   thumbnail?: string;
   uploader?: string;
+  live?: true;
 }
 
 /** What a session does. `resolving`: asked for, and no packet there yet. */

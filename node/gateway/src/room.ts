@@ -29,6 +29,9 @@ import { wordsOf } from "./words.ts";
 /** Actions of pages that may wait for the daemon's answers to those before them, a session. */
 export const ACTIONS_MOST = 32;
 
+/** Ms until a play that was put off is due. The daemon's `Retry-After` is 1 s, and its events have none. */
+export const PUT_OFF_MS = 2000;
+
 /** Statuses of the control API that say that a track cannot be played, and nothing about others. */
 const OF_TRACK: readonly number[] = [400, 404, 409, 422];
 
@@ -70,6 +73,7 @@ export class Room {
   #heardOf = false;
   #grace: NodeJS.Timeout | undefined;
   #check: NodeJS.Timeout | undefined;
+  #due: NodeJS.Timeout | undefined;
 
   /** `over` is called once, when the room is to be forgotten. */
   constructor(name: string, house: House, over: (room: Room) => void) {
@@ -201,6 +205,7 @@ export class Room {
   close(): void {
     clearTimeout(this.#grace);
     clearTimeout(this.#check);
+    clearTimeout(this.#due);
     this.#jobs.close();
     this.#audience.clear();
   }
@@ -270,6 +275,10 @@ export class Room {
 
   #show(effect: Exclude<Effect, Call>, asker: Asker | undefined): void {
     switch (effect.do) {
+      case "putOff":
+        clearTimeout(this.#due);
+        this.#due = setTimeout(() => this.#tell({ on: "due", ask: effect.ask }), PUT_OFF_MS);
+        break;
       case "anchor":
         this.#position = Math.max(0, effect.position - this.#lane.held * PACKET_SECONDS);
         break;

@@ -5,7 +5,7 @@
 
 import { found, heard, lost } from "./daemon-events.ts";
 import { act, addList } from "./page-actions.ts";
-import { accept, refused } from "./succession.ts";
+import { accept, playOf, refused } from "./succession.ts";
 import type { Step, UserEvent, UserSession } from "./user-session.ts";
 
 /** What `event` makes of `state`, and what is to be done about it. */
@@ -19,6 +19,8 @@ export function step(state: UserSession, event: UserEvent): Step {
       return state.asked?.ask === event.ask ? accept(state, state.asked, event.trackId) : [state, []];
     case "refused":
       return state.asked?.ask === event.ask ? refused(state, state.asked, event) : [state, []];
+    case "due":
+      return state.asked?.ask === event.ask ? [state, [playOf(state, state.asked)]] : [state, []];
     case "daemon":
       return heard(state, event.event);
     case "found":

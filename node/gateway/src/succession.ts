@@ -2,7 +2,15 @@
 
 import type { Track } from "./protocol.ts";
 import * as queues from "./queue.ts";
-import { type Asked, type Effect, refuse, type Step, tellError, type UserSession } from "./user-session.ts";
+import {
+  type Asked,
+  type Current,
+  type Effect,
+  refuse,
+  type Step,
+  tellError,
+  type UserSession,
+} from "./user-session.ts";
 
 /** Tracks that may fail one after another before the queue stands still. */
 export const FAILURES_MOST = 5;
@@ -17,6 +25,7 @@ export const NO_SUCH_INDEX: Effect = refuse("no_such_index", "there is no such p
 interface How {
   byPage: boolean;
   onward?: boolean;
+  again?: boolean;
   index?: number | undefined;
   startAt?: number;
 }
@@ -24,13 +33,23 @@ interface How {
 /** Asks the daemon for `track`. */
 export function ask(state: UserSession, track: Track, how: How): Step {
   const asks = state.asks + 1;
-  const { byPage, onward = false, index, startAt = 0 } = how;
+  const { byPage, onward = false, again = false, index, startAt = 0 } = how;
   const asked: Asked = { ask: asks, track, index, byPage, onward, startAt };
   const failures = byPage ? 0 : state.failures;
-  return [
-    { ...state, asks, asked, failures, stopping: undefined },
-    [{ do: "play", ask: asks, url: track.url, startAt, volume: state.volume }],
-  ];
+  const next: UserSession = { ...state, asks, asked, failures, again, stopping: undefined };
+  return [next, [again ? { do: "putOff", ask: asks } : playOf(next, asked)]];
+}
+
+/** The play that `asked` stands for. */
+export function playOf({ volume }: UserSession, { ask, track: { url }, startAt }: Asked): Effect {
+  return { do: "play", ask, url, startAt, volume };
+}
+
+/** Asks once more, in a while, for the track that the daemon had no room to look up. */
+export function askAgain(state: UserSession, { track, startAt }: Current): Step {
+  const index = state.queue.plays ? state.queue.at : undefined;
+  const [asked, effects] = ask(over(state), track, { byPage: false, onward: true, again: true, index, startAt });
+  return [{ ...asked, status: "resolving" }, effects];
 }
 
 /** Asks the daemon for the track at `index` of the queue. */
@@ -51,7 +70,7 @@ export function accept(state: UserSession, asked: Asked, trackId: string): Step 
     {
       ...over(state),
       status: "resolving",
-      current: { trackId, track: asked.track },
+      current: { trackId, track: asked.track, startAt: asked.startAt },
       last: asked.track,
       queue: place === undefined ? queues.rest(state.queue) : queues.goTo(state.queue, place),
       stopping: undefined,
@@ -115,9 +134,8 @@ export function stop(state: UserSession, stopping: "stop" | "end"): Step {
   if (state.current !== undefined || state.asked === undefined) {
     return [next, [{ do: "stop" }]];
   }
-  // A play that the daemon has not taken yet has no end that it could tell of.
-  const [rested, effects] = stopped(next, "stop");
-  return [rested, [{ do: "stop" }, ...effects]];
+  // A play that the daemon has not taken yet is not at the daemon, and has no end that it could tell of.
+  return stopped(next, "stop");
 }
 
 /** The track was stopped, and nothing comes in its place. */

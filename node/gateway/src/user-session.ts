@@ -27,6 +27,8 @@ export interface Asked {
 export interface Current {
   readonly trackId: string;
   readonly track: Track;
+  /** Seconds of the source that were left out. */
+  readonly startAt: number;
 }
 
 /** Where a session stands. `volume` is the stream's, 0 to 2. */
@@ -42,6 +44,8 @@ export interface UserSession {
   readonly stopping: "stop" | "end" | undefined;
   /** Tracks that failed one after another. */
   readonly failures: number;
+  /** What is asked for or plays was asked for before, and the daemon had no room to look it up. */
+  readonly again: boolean;
   readonly asks: number;
   readonly past: readonly string[];
 }
@@ -55,6 +59,7 @@ export const NEW_SESSION: UserSession = {
   queue: queues.EMPTY_QUEUE,
   stopping: undefined,
   failures: 0,
+  again: false,
   asks: 0,
   past: [],
 };
@@ -68,6 +73,8 @@ export type UserEvent =
   | { on: "accepted"; ask: number; trackId: string }
   /** It did not; `ofTrack`: because of what is to be played. */
   | { on: "refused"; ask: number; ofTrack: boolean; code: string; message: string }
+  /** It is time for play number `ask`, which was put off. */
+  | { on: "due"; ask: number }
   /** What it said on its socket. */
   | { on: "daemon"; event: SessionEvent }
   /** What it plays in this session, in answer to `look`. */
@@ -89,6 +96,8 @@ export type Call =
 /** What is to be done. */
 export type Effect =
   | Call
+  /** Tell in a while that play number `ask` is due. */
+  | { do: "putOff"; ask: number }
   /** The daemon's next packet is at `position` seconds of the source. */
   | { do: "anchor"; position: number }
   /** Tell everybody who takes part. */
@@ -131,16 +140,20 @@ interface Known {
   duration?: number | null | undefined;
   thumbnail?: string | null | undefined;
   uploader?: string | null | undefined;
+  live?: boolean | undefined;
 }
 
 /** `track` with what else is known of it. */
 export function better(track: Track, known: Known): Track {
-  const { title, duration, thumbnail, uploader } = known;
+  const { live: before, duration: length, ...rest } = track;
+  const { title, thumbnail, uploader, live = before } = known;
+  const duration = known.duration ?? length;
   return {
-    ...track,
+    ...rest,
     ...(title ? { title } : {}),
-    ...(typeof duration === "number" ? { duration } : {}),
+    ...(duration !== undefined && !live ? { duration } : {}),
     ...(thumbnail ? { thumbnail } : {}),
     ...(uploader ? { uploader } : {}),
+    ...(live ? { live: true } : {}),
   };
 }

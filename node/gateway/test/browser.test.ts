@@ -126,6 +126,9 @@ test("the position is moved by keys and by hand, and what was buffered of the ol
   await until(page, "seek", `stats.mood === "playing" && stats.position > 35 && stats.position < 40`);
   assert.match((await slider.getAttribute("aria-valuetext")) ?? "", /^3\d seconds of 1 minute 33 seconds$/);
 
+  await page.keyboard.press("Home");
+  await until(page, "seek", `stats.mood === "playing" && stats.position < 5`);
+
   const box = await slider.boundingBox();
   assert.ok(box !== null);
   await page.mouse.move(box.x + box.width * 0.4, box.y + box.height / 2);

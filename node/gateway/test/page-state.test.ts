@@ -10,7 +10,7 @@ interface State {
   joined: boolean;
   heard: boolean;
   status: string;
-  track?: { url: string; title: string; thumbnail?: string };
+  track?: { url: string; title: string; thumbnail?: string; live?: true };
   position: number;
   over: string;
   error: string;
@@ -131,10 +131,10 @@ test("sizes are written, and a station is called by its host", () => {
 });
 
 test("a station's new title is shown, and its track plays on", () => {
-  const station = { url: "https://radio.example/live", title: "Station" };
+  const station = { url: "https://radio.example/live", title: "Station", live: true } as const;
   const ready = after({ type: "ready", session, track: station, position: 0 });
   const next = reduce(ready, { type: "metadata", session, track: { ...station, title: "Song" } }, 1000);
-  assert.deepEqual([next.status, next.track?.title], ["playing", "Song"]);
+  assert.deepEqual([next.status, next.track?.title, next.track?.live], ["playing", "Song", true]);
   assert.deepEqual([next.log[0]?.text, next.log[0]?.grave], ["on air: Song", false]);
 });
 

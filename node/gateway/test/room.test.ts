@@ -3,7 +3,7 @@ import { type TestContext, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { AudioServiceError, type SessionEvent } from "@audiosvc/client";
 import type { Action, Notice } from "../dist/protocol.js";
-import { ACTIONS_MOST, type House, type Member, Room } from "../dist/room.js";
+import { ACTIONS_MOST, type House, type Member, PUT_OFF_MS, Room } from "../dist/room.js";
 
 const ID = "user:anna";
 const GRACE = 30_000;
@@ -379,8 +379,24 @@ test("a play of the queue that was overtaken by a stop is not made", async (t) =
   bed.room.act(page, { action: "stop" });
   bed.say("finished");
   await setImmediate();
-  assert.deepEqual(bed.daemon.calls, ["pause", "stop"]);
+  assert.deepEqual(bed.daemon.calls, ["pause"]);
   assert.equal(page.last?.status, "idle");
+});
+
+test("a track that the daemon had no room to look up is asked for once more after a while", async (t) => {
+  const bed = open(t);
+  const page = new FakePage();
+  bed.room.join(page, 0, true);
+  await bed.act(page, { action: "play", url: "demo:a" });
+  bed.daemon.calls = [];
+  page.types();
+  bed.say("error", { code: "too_many_lookups", message: "try again", played: 0 });
+  t.mock.timers.tick(PUT_OFF_MS - 1);
+  await setImmediate();
+  assert.deepEqual([bed.daemon.calls, page.types()], [[], []]);
+  t.mock.timers.tick(1);
+  await setImmediate();
+  assert.deepEqual([bed.daemon.calls, page.types()], [["play demo:a"], ["nowPlaying", "queueUpdated", "state"]]);
 });
 
 test("when all have left, the session is stopped after the grace", async (t) => {

@@ -1,4 +1,4 @@
-/** A web site on this machine: a radio station, and a feed of three parts. */
+/** A web site on this machine: a radio station, a feed of three parts, and a file that does not say how long it is. */
 
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
@@ -9,6 +9,9 @@ const SECOND = 16_000;
 
 /** Bytes of sound between two titles. */
 const TITLE_INTERVAL = SECOND;
+
+/** Of the file that does not say so. */
+const UNMEASURED_SECONDS = 60;
 
 const HEADER = 44;
 
@@ -40,6 +43,12 @@ export class Site {
       case "/feed.xml":
         response.setHeader("content-type", "application/rss+xml");
         response.end(feed(this.url));
+        break;
+      case "/unmeasured.au":
+        response.setHeader("content-type", "audio/basic");
+        // Without a length of the answer, too.
+        response.write(unmeasured());
+        response.end();
         break;
       default:
         response.setHeader("content-type", "audio/wav");
@@ -86,6 +95,16 @@ function header(bytes: number, length: number): Buffer {
   head.write("data", 36, "latin1");
   head.writeUInt32LE(bytes, 40);
   return Buffer.concat([head, sine(length - HEADER)]);
+}
+
+/** Sun's format has a number that stands for a length that is not known. */
+function unmeasured(): Buffer {
+  const head = Buffer.from(".snd");
+  const numbers = Buffer.alloc(20);
+  for (const [i, number] of [24, 0xffff_ffff, 3, SECOND / 2, 1].entries()) {
+    numbers.writeUInt32BE(number, 4 * i);
+  }
+  return Buffer.concat([head, numbers, sine(UNMEASURED_SECONDS * SECOND).swap16()]);
 }
 
 export function wav(seconds: number): Buffer {

@@ -51,20 +51,34 @@ async function open(t: TestContext, session: string): Promise<Page> {
   return page;
 }
 
-test("a station has no duration, its new titles are told, and seeking in it is refused in words", async (t) => {
+test("a station is live and named, its new titles are told, and seeking in it is refused in words", async (t) => {
   const page = await open(t, "radio");
   site.song = "First song";
   page.say("play", "radio", { url: `${site.url}/radio` });
   const { track } = await page.next("ready", "radio");
-  assert.equal(track.duration, undefined);
+  assert.deepEqual([track.live, track.duration, track.uploader], [true, undefined, "Test FM"]);
   site.song = "Second song";
   const titled = await page.next("metadata", "radio", (message) => message.track.title === "Second song");
-  assert.deepEqual(titled.track, { url: `${site.url}/radio`, title: "Second song" });
+  assert.deepEqual(titled.track, { ...track, title: "Second song" });
   const state = await page.next("state", "radio");
   assert.deepEqual([state.status, state.track?.title], ["playing", "Second song"]);
   page.say("seek", "radio", { seconds: 3 });
   const { code, message } = await page.next("error", "radio");
   assert.deepEqual([code, message], ["not_seekable", "it is live, and there is no jumping around in what is live"]);
+});
+
+test("what is of unknown length is not live, and can be sought in", async (t) => {
+  const page = await open(t, "unmeasured");
+  page.greedy = false;
+  page.say("play", "unmeasured", { url: `${site.url}/unmeasured.au` });
+  const { track } = await page.next("ready", "unmeasured");
+  assert.deepEqual([track.live, track.duration], [undefined, undefined]);
+  page.say("seek", "unmeasured", { seconds: 50 });
+  assert.equal((await page.next("seeked", "unmeasured")).position, 50);
+  page.greedy = true;
+  page.say("credit", "unmeasured", { packets: 100 });
+  await page.received("unmeasured", 100);
+  assert.deepEqual(page.story("unmeasured").slice(-2), ["seeked", "packets"]);
 });
 
 test("a decoder that dies is told of and replaced, and no packet is missing", async (t) => {
@@ -111,7 +125,27 @@ test("in the browser a station is live, shows its titles and has no place to go 
   await until(page, "live", `stats.title === "Second song"`);
   assert.equal(await card.locator(".title").textContent(), "Second song");
   await page.keyboard.press("ArrowRight");
-  assert.equal((await stats(page, "live")).error, "");
+  const last = await stats(page, "live");
+  assert.deepEqual([last.error, last.live], ["", true]);
+  assert.equal(await card.locator(".uploader").textContent(), "Test FM · live");
+});
+
+test("in the browser what is of unknown length shows its position and no end, and is sought in", async (t) => {
+  const page = await openTab(t, browser, new URL("?session=open", gateway.url));
+  await play(page, "open", `${site.url}/unmeasured.au`);
+  const { live } = await until(page, "open", `stats.mood === "playing" && stats.position > 0.5`);
+  assert.equal(live, false);
+  const card = page.locator('[data-session="open"]');
+  assert.equal(await card.locator(".progress .time").last().textContent(), "–:––");
+  const slider = card.getByLabel("Position in open");
+  await slider.focus();
+  await page.keyboard.press("End");
+  await page.keyboard.press("PageUp");
+  await until(page, "open", `stats.mood === "playing" && stats.position > 30 && stats.position < 40`);
+  assert.match((await slider.getAttribute("aria-valuetext")) ?? "", /^3\d seconds$/);
+  assert.equal(await slider.getAttribute("max"), "600");
+  await page.keyboard.press("Home");
+  await until(page, "open", `stats.mood === "playing" && stats.position < 10`);
 });
 
 test("in the browser a list is offered, and its other tracks are added", async (t) => {

@@ -114,6 +114,21 @@ describe("play", () => {
     assert.deepEqual(trackOf(run.state), { url: "demo:a", ...known });
   });
 
+  test("takes from ready what is live, and then no duration", () => {
+    const run = new Run().play("demo:a", "t1");
+    assert.equal(trackOf(run.state)?.live, undefined);
+    run.hear("t1", "ready", { duration: 12 });
+    run.hear("t1", "ready", { live: true, uploader: "Test FM" });
+    assert.deepEqual(trackOf(run.state), { url: "demo:a", title: "demo:a", uploader: "Test FM", live: true });
+    run.hear("t1", "metadata", { title: "Song" });
+    assert.deepEqual(trackOf(run.state), { url: "demo:a", title: "Song", uploader: "Test FM", live: true });
+    run.hear("t1", "stopped", { reason: "idle_timeout" });
+    run.act({ action: "resumeFrom", seconds: 0 });
+    run.accept("t2");
+    run.hear("t2", "ready", { duration: 3600 });
+    assert.deepEqual([trackOf(run.state)?.live, trackOf(run.state)?.duration], [undefined, 3600]);
+  });
+
   test("goes on with the volume there was", () => {
     const run = new Run();
     run.act({ action: "volume", volume: 0.5 });
@@ -251,10 +266,10 @@ describe("control", () => {
     assert.deepEqual(run.hear("t0", "finished"), ["finished", ...AT_REST]);
   });
 
-  test("stop between two tracks stops the one that comes", () => {
+  test("stop between two tracks keeps the one that comes from being asked for", () => {
     const run = new Run().queue("ab");
     run.hear("t0", "finished");
-    assert.deepEqual(run.act({ action: "stop" }), ["stop", "stopped", ...AT_REST]);
+    assert.deepEqual(run.act({ action: "stop" }), ["stopped", ...AT_REST]);
     assert.equal(run.state.status, "idle");
     assert.deepEqual(run.accept("t1"), []);
   });
@@ -412,6 +427,47 @@ describe("failures", () => {
     });
   });
 
+  test("a track that the daemon has no room to look up is asked for once more, in its place and from where it was to begin", () => {
+    const busy = { code: "too_many_lookups", message: "try again", played: 0 };
+    const run = new Run().queue("ab");
+    run.hear("t0", "stopped", { reason: "idle_timeout" });
+    run.act({ action: "resumeFrom", seconds: 9 });
+    run.accept("t1");
+    assert.deepEqual(run.hear("t1", "error", busy), ["putOff"]);
+    assert.deepEqual([run.state.status, trackOf(run.state)?.url, run.index], ["resolving", "a", 0]);
+    assert.deepEqual(run.give({ on: "due", ask: run.state.asks }), ["play a at 9"]);
+    assert.deepEqual(run.accept("t2"), ["nowPlaying", "tellQueue", "anchor 9", "tellState"]);
+    assert.equal(run.index, 0);
+    assert.deepEqual(run.hear("t2", "error", busy), ["error too_many_lookups", "play b"]);
+    run.accept("t3");
+    assert.deepEqual(run.hear("t3", "error", busy), ["putOff"], "another track has a chance of its own");
+  });
+
+  test("what is asked for or stopped meanwhile keeps it from being asked for again", () => {
+    const busy = { code: "too_many_lookups", message: "try again", played: 0 };
+    for (const action of [{ action: "play", url: "x" }, { action: "stop" }] as const) {
+      const run = new Run();
+      run.act({ action: "play", url: "a" });
+      run.accept("t0");
+      run.hear("t0", "error", busy);
+      const ask = run.state.asks;
+      const done = action.action === "play" ? ["play x"] : ["stopped", ...AT_REST];
+      assert.deepEqual(run.act(action), done);
+      assert.deepEqual(run.give({ on: "due", ask }), []);
+    }
+    const stopping = new Run();
+    stopping.act({ action: "play", url: "a" });
+    stopping.accept("t0");
+    stopping.act({ action: "stop" });
+    assert.deepEqual(stopping.hear("t0", "error", busy), ["error too_many_lookups", ...AT_REST]);
+  });
+
+  test("a track that played and breaks off for want of a look-up is not begun anew", () => {
+    const run = new Run().play("a", "t0");
+    const busy = { code: "too_many_lookups", message: "try again" };
+    assert.deepEqual(run.hear("t0", "error", busy), ["error too_many_lookups", ...AT_REST]);
+  });
+
   test("a queue of broken tracks stands still after a few", () => {
     const run = new Run();
     for (let i = 0; i < 20; i++) {
@@ -548,6 +604,7 @@ describe("what others do", () => {
     duration: 10,
     thumbnail: null,
     uploader: null,
+    live: false,
     position: 4,
     volume: 0.5,
   } as Snapshot;
@@ -561,6 +618,12 @@ describe("what others do", () => {
     assert.deepEqual(run.give({ on: "found", snapshot }), []);
     assert.deepEqual(run.hear("t7", "attached", { status: "paused", position: 5 }), ["anchor 5", "tellState"]);
     assert.equal(run.state.status, "paused");
+  });
+
+  test("found as live", () => {
+    const run = new Run();
+    run.give({ on: "found", snapshot: { ...snapshot, duration: null, live: true } });
+    assert.deepEqual(trackOf(run.state), { url: "demo:a", title: "A", live: true });
   });
 
   test("found in any state", () => {

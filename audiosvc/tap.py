@@ -109,9 +109,9 @@ class AudioService(Service):
         except SocketPlaceError as error:
             raise SystemExit(f"audiosvc: {error}") from error
         self._encoders.start()
+        self._open_door()
         # The API first: if its port is taken, no socket is left behind.
         self._listen(self._api_endpoint, self._site)
-        self._open_door()
         path = endpoints.quoteStringArgument(str(self._place.path))
         self._listen(f"unix:address={path}:mode=600:lockfile=0", self._delivery)
         self._reactor.callWhenRunning(self._take_signals)

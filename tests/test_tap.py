@@ -253,7 +253,7 @@ class StartTests(ServiceTestCase):
         ((address, factory, _, mode, lock),) = self.reactor.unixServers
         self.assertEqual((address, mode, lock), (str(self.socket.absolute()), 0o600, 0))
         self.assertEqual(factory.buildProtocol(None).__class__.__module__, "audiosvc.delivery.protocol")
-        (port, _, _, interface), (_, door, _, _) = self.reactor.tcpServers
+        (_, door, _, _), (port, _, _, interface) = self.reactor.tcpServers
         self.assertIsInstance(door, Door)
         self.assertEqual((port, interface), (8180, "127.0.0.1"))
         self.successResultOf(service.stopService())
@@ -275,7 +275,11 @@ class StartTests(ServiceTestCase):
         self.assertEqual(self.reactor.tcpServers, [])
 
     def test_a_port_that_is_taken_ends_the_start_and_leaves_no_socket(self) -> None:
+        listen = self.reactor.listenTCP
+
         def taken(port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
+            if port == 0:
+                return listen(port, factory, backlog, interface)
             raise CannotListenError(interface, port, OSError("Address already in use"))
 
         self.patch(self.reactor, "listenTCP", taken)

@@ -234,11 +234,12 @@ async def test_neither_a_still_client_nor_a_pause_of_a_minute_costs_a_packet_or_
     held = await daemon.get("/session/still-0/status")
     assert held["held"]
     still.read_again()
-    await watch(30)
+    await watch(20)
     # Blocked on its pipe; its main thread looks round twice a second all the same.
     used = cpu_seconds(child) - used
     assert used < 0.05
     assert Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+    await until(lambda: child not in daemon.children(), "the paused session's child is let go")
     assert len(paused.packets("paused")) == at_pause
     await daemon.post("/session/paused/resume")
     await paused.hears("paused", "finished")

@@ -112,7 +112,7 @@ def prove(prefix: Sequence[str], door: socket.socket) -> None:
     """Raise `JailError` unless a child behind `prefix` reaches the `door`, and nothing else, and has no capability."""
     with socket.create_server(("127.0.0.1", 0)) as outside:
         argv = [*prefix, *_program(inmate.__file__), str(door.getsockname()[1]), str(outside.getsockname()[1])]
-        found = _parsed(_run(argv, subprocess.DEVNULL).stdout, "the jailed probe")
+        found = _parsed(_said(_run(argv, subprocess.DEVNULL)), "the jailed probe")
         strangers, visitors = _accept_all(outside), _accept_all(door)
     if strangers or found.get("outside") is not False:
         raise JailError("a jailed child reaches the daemon's own network")
@@ -135,7 +135,7 @@ def _make() -> tuple[socket.socket, dict[str, int]]:
         for descriptor in descriptors:
             undo.callback(os.close, descriptor)
             os.set_inheritable(descriptor, False)
-        answer = _parsed(said or done.stderr[-200:], "the jailer")
+        answer = _parsed(said or _said(done), "the jailer")
         if "error" in answer:
             raise JailError(str(answer["error"]))
         undo.pop_all()
@@ -154,6 +154,11 @@ def _run(argv: Sequence[str], stdin: int) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(argv, stdin=stdin, capture_output=True, env={}, cwd="/", timeout=PATIENCE, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise JailError(str(error)) from error
+
+
+def _said(done: subprocess.CompletedProcess[bytes]) -> bytes:
+    """What a program answered; what it complained of, where it did not."""
+    return done.stdout or done.stderr[-200:]
 
 
 def _parsed(said: bytes, who: str) -> dict[str, Any]:

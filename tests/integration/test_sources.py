@@ -200,7 +200,7 @@ async def test_a_file_that_breaks_off_is_played_as_far_as_it_goes(start: Start, 
         told[suffix] = (getattr(end, "code", "finished"), getattr(end, "played", None), ready.duration)
         cut.unlink()
     print("\nfiles cut in half, of 6 s: " + ", ".join(f"{k} {c} {p} of {d} s" for k, (c, p, d) in told.items()))
-    # FFmpeg takes a WAV's length from the file's, an Ogg's from its last page. Of a WAV it says that its head says otherwise.
+    # FFmpeg takes a length from the size of a WAV, whose head says otherwise, and from the last page of an Ogg.
     for suffix, (code, played, duration) in told.items():
         assert 2 <= played <= 4
         assert code == ("finished" if suffix in ("ogg", "opus") else "source_ended_early"), suffix

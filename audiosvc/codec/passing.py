@@ -52,15 +52,16 @@ class _Frame(NamedTuple):
 class Passing:
     """What FFmpeg copies so that the source can be heard from sample `at` (of 48,000 a second) on.
 
-    It begins `LEAD_SECONDS` earlier. Our encoder's first packet would begin `PRE_SKIP` samples before `at`; the first
-    one passed is that which is nearest to it, at most half a frame off.
+    It begins `LEAD_SECONDS` earlier, or with the source itself where positions have to be `counted` from there. Our
+    encoder's first packet would begin `PRE_SKIP` samples before `at`; the first one passed is that which is nearest to
+    it, at most half a frame off.
     """
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int, counted: bool = False) -> None:
         self.unpassable: Unpassable | None = None
         self.reached = at - PRE_SKIP
         """The source's sample at which the next packet is to begin: what is asked for, then the end of the last one."""
-        self._zero = max(0, at - round(LEAD_SECONDS * SAMPLE_RATE))
+        self._zero = 0 if counted else max(0, at - round(LEAD_SECONDS * SAMPLE_RATE))
         self._demuxer = OggDemuxer()
         self._malformed = 0
         self._serial: int | None = None
@@ -71,10 +72,12 @@ class Passing:
         self._pre_skip = 0
         self._offset: int | None = None
         """The source's position less what the stream states; None until it states the first one."""
-        self._next = 0
+        self._next = 0 if counted else at
         """Position of the next frame to come, while nothing else is stated."""
         self._begun = False
         """Whether any of the stream is passed."""
+        self._least = self.reached
+        """Where the first packet of the stream should begin."""
         self._held: list[_Frame] = []
         self._held_samples = 0
         self._group: list[_Frame] = []
@@ -123,7 +126,7 @@ class Passing:
                 self._place(packet.granule, packet.eos)
 
     def _begin(self, packet: OggPacket) -> None:
-        """A stream, the first one or one that is chained to another, and so begins where that ended."""
+        """A stream, the first one or one chained to another: its sound begins where that of the other ended."""
         self._place(None, False)
         self._fill_up()
         head = packet.data
@@ -138,7 +141,8 @@ class Passing:
         self._follows, self._serial = self._serial is not None, packet.serial
         self._tagged = self._begun = False
         self._offset = None
-        self._next = self.reached + PRE_SKIP - self._pre_skip
+        self._least = max(self._least, self._next - PRE_SKIP)
+        self._next -= self._pre_skip
 
     # --- frames -----------------------------------------------------------------------------------------------------
 
@@ -159,25 +163,26 @@ class Passing:
         """
         frames, self._held = self._held, []
         length, self._held_samples = self._held_samples, 0
-        at, end = self._next, None
+        start = at = self._next
+        end = None
         if granule is not None:
             stated = granule - self._pre_skip
             first = self._offset is None
             if self._offset is None:
                 self._offset = at - (stated - length) if self._follows else self._zero
             if first or not last:
-                at = self._offset + stated - length
+                start = at = self._offset + stated - length
             if last:
                 end = self._offset + stated
         for frame in frames:
             if self.unpassable is None and (end is None or at < end):
                 self._add(frame, at)
             at += frame.samples
-        self._next = at
+        self._next = at if end is None else max(start, min(end, at))
 
     def _add(self, frame: _Frame, at: int) -> None:
         """`frame`, which lies at `at`, comes next."""
-        if not self._begun and at + frame.samples // 2 <= self.reached:
+        if not self._begun and at + frame.samples // 2 <= self._least:
             return
         group = self._group
         if not group:

@@ -10,6 +10,7 @@ from audiosvc.audio import FRAME_SAMPLES, FRAME_SECONDS, SAMPLE_RATE
 from audiosvc.codec.passing import LEAD_SECONDS
 from audiosvc.errors import UnsupportedUrl
 from audiosvc.ffmpeg.binary import hls_options
+from audiosvc.ffmpeg.report import COLOURS
 from audiosvc.sources.model import File, Http, Media, Source, Tone
 
 ALLOC_MOST = 64 * 1024 * 1024
@@ -68,6 +69,9 @@ _CODECS = ",".join(
 )
 """Sound only: pictures and video are not decoded while probing, which costs memory, time and attack surface."""
 
+_MONO_AS_IT_IS = "volume=if(eq(nb_channels\\,1)\\,sqrt(2)\\,1)"
+"""FFmpeg makes of mono a stereo that is 3 dB softer."""
+
 NO_WAY_OUT = {"http_proxy": "http://127.0.0.1:0"}
 """In the environment of a child without a permit. No port is 0, so it fetches nothing at all; without a proxy it would
 fetch from anywhere."""
@@ -78,16 +82,26 @@ _PROTOCOLS = "http,https,tcp,tls,crypto,httpproxy"
 def decode_argv(ffmpeg: str, source: Source, position: float = 0.0, duration: float | None = None) -> list[str]:
     """Decode `source` from `position` on to s16le 48 kHz stereo on standard output.
 
-    Seconds, both; `duration` None is to the end, and less than a frame is a frame. What FFmpeg says, each line with its
-    level, goes to standard error for `report` to read; see `Report.early` for where the sound may begin in HLS. Raises
-    `UnsupportedUrl` for what is not fetched, and for headers that cannot be sent.
+    Seconds, both; `duration` None is to the end, and less than a frame is a frame. Where the sound may begin before
+    `position` it also goes on to its end: media that are `counted` begin at 0, HLS where `Report.early` says. What
+    FFmpeg says, each line with its level, goes to standard error for `report` to read. Raises `UnsupportedUrl` for what
+    is not fetched, and for headers that cannot be sent.
+
+    Opus comes as a listener's decoder would give it, so that packets may follow upon it: from the very sample on, and
+    mono as loud as it is.
     """
     media = source.media
     if isinstance(media, Tone):
         argv = [*_common(ffmpeg), *_tone(media, position, duration)]
     else:
-        argv = _played(ffmpeg, media, position, None if duration is None else max(duration, FRAME_SECONDS))
+        early = media.counted or _sought_in_hls(media, position)
+        start = max(0.0, position - LEAD_SECONDS) if source.opus and not early else position
+        argv = _played(ffmpeg, media, start, None if duration is None or early else max(duration, FRAME_SECONDS))
+        if start < position:
+            argv += ["-ss", _seconds(position - start)]
     shape = f"aformat=sample_fmts=s16:sample_rates={SAMPLE_RATE}:channel_layouts=stereo"
+    if source.opus:
+        shape = f"{_MONO_AS_IT_IS},{shape}"
     chunk = LATE_SAMPLES if _sought_in_hls(media, position) else CHUNK_SAMPLES
     argv += ["-map", "0:a:0", "-vn", "-sn", "-dn", "-af", f"{shape},asetnsamples=n={chunk}:p=0"]
     return [*argv, "-threads", "1", "-c:a", "pcm_s16le", "-f", "s16le", "pipe:1"]
@@ -98,9 +112,9 @@ def copy_argv(ffmpeg: str, media: File | Http, position: float = 0.0, duration: 
 
     It begins with the page or the cluster that holds what is `LEAD_SECONDS` before `position`. Granule positions count
     from there, so they may be negative. Where the source is of another codec FFmpeg says so, or gives Ogg that is not
-    Opus.
+    Opus. Media that are `counted` begin at 0 whatever `position` is.
     """
-    start = max(0.0, position - LEAD_SECONDS)
+    start = 0.0 if media.counted else max(0.0, position - LEAD_SECONDS)
     # Packets that begin within `duration` are copied. The first begins before `position`, by less than half a frame.
     until = None if duration is None else position - start + max(duration, FRAME_SECONDS) - FRAME_SECONDS / 2
     pages = ["-page_duration", str(CHUNK_SAMPLES * 1_000_000 // SAMPLE_RATE), "-avoid_negative_ts", "disabled"]
@@ -124,7 +138,7 @@ def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     Made from nothing: `no_proxy`, `http_proxy` and whatever else libraries obey stays outside. SSL_CERT_FILE is the
     trust store Python would use: an FFmpeg with OpenSSL inside looks for one in its builder's paths.
     """
-    made = {"PATH": environ.get("PATH", "/usr/local/bin:/usr/bin:/bin"), "LANG": "C.UTF-8"}
+    made = {"PATH": environ.get("PATH", "/usr/local/bin:/usr/bin:/bin"), "LANG": "C.UTF-8", **COLOURS}
     trusted = ssl.get_default_verify_paths().cafile
     if trusted is not None:
         made["SSL_CERT_FILE"] = trusted
@@ -152,8 +166,13 @@ def _played(ffmpeg: str, media: File | Http, position: float, until: float | Non
 
 
 def _opened(ffmpeg: str, media: File | Http, position: float) -> list[str]:
-    seek = ["-ss", _seconds(position)] if position > 0 else []
-    return [*(_file() if isinstance(media, File) else _http(ffmpeg, media, position)), *seek, "-i", _input(media)]
+    argv = _file() if isinstance(media, File) else _http(ffmpeg, media, position)
+    if media.counted:
+        # Nor does FFmpeg then look for the duration at the end of an Ogg, where it finds that of the last stream.
+        argv += ["-seekable", "0"]
+    elif position > 0:
+        argv += ["-ss", _seconds(position)]
+    return [*argv, "-i", _input(media)]
 
 
 def _input(media: File | Http) -> str:

@@ -25,6 +25,9 @@ from audiosvc.errors import (
 LINE_MOST = 1024
 """Bytes kept of a line."""
 
+COLOURS = {"AV_LOG_FORCE_COLOR": "1"}
+"""In the environment of a child: colours tell where a message ends that has line ends in it."""
+
 TROUBLES_MOST = 64
 """Warnings and errors kept, the newest."""
 
@@ -58,8 +61,6 @@ _DIAGNOSES: tuple[tuple[re.Pattern[str], type[AudioServiceError], str | None], .
         (r"Format not on whitelist", NotAudio, "the source is of a kind that is not played"),
         (r"matches no streams", NotAudio, "the source holds no audio"),
         (r"[Dd]ecoder.* (?:not )?found for|Error while opening decoder", NotAudio, None),
-        (r"Invalid data found|two consecutive MPEG audio frames|Failed to read frame size", NotAudio, None),
-        (r"Error opening input: End of file", NotAudio, None),
         (r"No such file or directory", SourceNotFound, None),
         (r"Permission denied", SourceRefused, "the file may not be read"),
         (r"timed out", SourceTimeout, None),
@@ -72,11 +73,19 @@ _DIAGNOSES: tuple[tuple[re.Pattern[str], type[AudioServiceError], str | None], .
 )
 """First match decides, newest line first."""
 
+_NO_SENSE = re.compile(
+    r"Invalid data found|two consecutive MPEG audio frames|Failed to read frame size|Error opening input: End of file"
+)
+"""What FFmpeg says last of what is no audio, but also of what it could not fetch, and why it had said before."""
+
 _BROKEN = re.compile(
     r"Stream ends prematurely|File ended prematurely|Error during demuxing|partial file|timed out|Connection reset"
     r"|Will reconnect|HTTP error [45]|IO error|Error in the pull function|corrupt input packet"
     r"|filesize and duration do not match|decode_frame\(\) failed|failed too many times, skipping"
 )
+
+_COLOUR = re.compile(rb"\x1b\[[\d;]*m")
+_PLAIN = b"\x1b[0m"
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^\s/@'\"]*@)?([^\s?#'\"]*)(?:[?#][^\s'\"]*)?", re.IGNORECASE)
 _INPUT_NAMED = re.compile(r"^(?:file|https?):.*: ")
@@ -87,10 +96,11 @@ class Report:
     """Fed the bytes of standard error in any split, keeps at most 64 KiB of them.
 
     `duration` is in seconds, None where FFmpeg does not know it; `guessed` says that it was reckoned from the bit rate
-    of the beginning, which can be wrong by half. `container` is FFmpeg's (first) name for it. `codec` is the name of
-    the first audio stream's, None if there is no such stream. `broken` says that the source broke off at least once; it
-    may have been resumed. `early` is by how many seconds the sound begins before the position that was asked for: in
-    HLS of MPEG-TS it begins with a segment, and FFmpeg takes the time up to the position for a leap of the clock.
+    of the beginning, which can be wrong by half, and in Ogg is worth nothing. `container` is FFmpeg's (first) name for
+    it. `codec` is the name of the first audio stream's, None if there is no such stream. `broken` says that the source
+    broke off at least once; it may have been resumed. `early` is by how many seconds the sound begins before the
+    position that was asked for: in HLS of MPEG-TS it begins with a segment, and FFmpeg takes the time up to the
+    position for a leap of the clock.
     """
 
     def __init__(self) -> None:
@@ -104,6 +114,10 @@ class Report:
         self.codec: str | None = None
         self.broken = False
         self._rest = b""
+        self._coloured = False
+        """Whether the message that was begun goes on."""
+        self._colours = False
+        """Whether FFmpeg has used any: see `COLOURS`."""
         self._tags: dict[str, str] = {}
         self._tagging = False
         self._flowing = False
@@ -143,7 +157,7 @@ class Report:
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()[:LINE_MOST]
         for line in lines:
-            self._read(_text(line[:LINE_MOST]))
+            self._take(line[:LINE_MOST])
 
     def error(self) -> AudioServiceError:
         """Why FFmpeg failed, given that it did."""
@@ -153,11 +167,28 @@ class Report:
             for pattern, error, message in _DIAGNOSES:
                 if match := pattern.search(line):
                     return error(message and message.format(*match.groups()))
+        if any(_NO_SENSE.search(line) for line in self._troubles):
+            return NotAudio()
         if self.opened and self.codec is None:
             return NotAudio("the source holds no audio")
         return DecoderFailed(_shown(f"FFmpeg: {_named(self._failure)}") if self._failure else None)
 
-    def _read(self, line: str) -> None:
+    def _take(self, line: bytes) -> None:
+        """A message is in colour up to behind its last line end, and FFmpeg lets no escape of a source into one.
+
+        So what is still in colour where a line begins is of the message before, whatever it looks like: the titles of
+        stations are written as they are, with their line ends.
+        """
+        if self._coloured:
+            _, plain, line = line.partition(_PLAIN)
+            if not plain:
+                return
+        codes = _COLOUR.findall(line)
+        self._coloured = bool(codes) and codes[-1] != _PLAIN
+        self._colours = self._colours or bool(codes)
+        self._read(_text(_COLOUR.sub(b"", line)), coloured=bool(codes))
+
+    def _read(self, line: str, *, coloured: bool) -> None:
         match = _LINE.match(line)
         if match is None:
             # The second line of a message; or what the loader says where FFmpeg itself did not start.
@@ -167,6 +198,9 @@ class Report:
         if not self._spoken:
             self._spoken, self._failure = True, None
         level, text = match.groups()
+        if self._colours and not coloured and level != "info":
+            # Out of the name of a tag, which is written as it is too, but not in colour.
+            return
         if level == "info":
             self._describe(text)
         elif level == "verbose":
@@ -203,7 +237,9 @@ class Report:
                 self.codec = codec
         elif duration := _DURATION.match(text):
             hours, minutes, seconds = duration.groups()
-            self.duration = round(int(hours) * 3600 + int(minutes) * 60 + float(seconds), 2)
+            if not (self.guessed and self.container == "ogg"):
+                # The bit rate that Vorbis says of itself is the one that its encoder was asked for.
+                self.duration = round(int(hours) * 3600 + int(minutes) * 60 + float(seconds), 2)
         elif text.startswith(("  Chapters:", "  Program", "  Stream group")):
             self._tagging = False
         elif self._tagging and (tag := _TAG.match(text)):

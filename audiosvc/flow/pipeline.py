@@ -2,6 +2,8 @@
 
 A pipeline knows nothing of sessions, listeners or time: it is pulled. Taking makes room, room starts the next job
 of the encoder, the job takes PCM out of the child's pipe, and where nobody takes, FFmpeg waits on that pipe.
+
+Where the source is Opus and is to be heard as it is, the supply gives its packets instead, and there is no job.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from audiosvc.errors import AudioServiceError, DecoderFailed
 from audiosvc.ffmpeg.report import Report
 from audiosvc.flow.supply import Supply
 from audiosvc.flow.workshop import Workshop
-from audiosvc.sources.model import Source
+from audiosvc.sources.model import Source, Tone
 
 JOB_FRAMES = 10
 """Frames a job of the encoder takes at most: a hop to a thread and back costs as much as encoding one."""
@@ -32,6 +34,13 @@ READ_FRAMES = 50
 
 HIGH_WATER = 25
 """Packets the queue holds at most: half a second, which is also how late a change of volume is heard."""
+
+PRE_ROLL = 8
+"""Frames encoded and thrown away where encoded packets follow upon passed ones: 80 ms in which FFmpeg's decoder settles
+(RFC 7845, 4.6), and as much for the encoder."""
+
+STEADY_FRAMES = 5 * FRAMES_PER_SECOND
+"""How long the volume must have been left alone at 1 before packets are passed again; each time costs a new child."""
 
 LAG_SECONDS = 10.0
 """How late the listener of a live source may be."""
@@ -58,7 +67,8 @@ class Pipeline:
 
     `bitrate` None gives frames of PCM, a number (bits per second) Opus packets. `label` says in logs for whom;
     `refresh` looks the source up anew where its media URL has expired. `failure` is None until the end, and still None
-    after an end that was the source's own.
+    after an end that was the source's own. `bitrate` is kept to if it is `asked` for; the packets of a source that is
+    Opus may else be passed.
     """
 
     log = Logger()
@@ -72,6 +82,7 @@ class Pipeline:
         at: float,
         duration: float | None,
         bitrate: int | None,
+        asked: bool,
         volume: float,
         label: str,
         refresh: Callable[[], Deferred[Source]],
@@ -82,9 +93,22 @@ class Pipeline:
         """Packets thrown away because the listener of a live source came too late for them."""
         self._workshop = workshop
         self._reader = reader
-        self._supply = Supply(workshop, self, source, at=at, duration=duration, label=label, refresh=refresh)
+        self._may_pass = (
+            source.opus and not source.live and bitrate is not None and not asked and not isinstance(source.media, Tone)
+        )
+        self.passing = self._may_pass and volume == 1
+        """Whether the source's own packets are passed."""
+        self._supply = Supply(
+            workshop, self, source, at=at, duration=duration, copied=self.passing, label=label, refresh=refresh
+        )
+        self._bitrate = bitrate
+        self._volume = volume
+        self._steady = 0
+        """Frames encoded since the volume was set."""
         self._gain = Gain(volume)
-        self._encoder = Encoder(bitrate, workshop.complexity) if bitrate is not None else None
+        self._encoder = None if self.passing else self._make_encoder()
+        self._pre_roll = 0
+        """Frames still to be encoded and thrown away."""
         self._queue: deque[bytes] = deque()
         self._pcm = b""
         self._cut = 0
@@ -123,7 +147,10 @@ class Pipeline:
         return self._supply.close()
 
     def set_volume(self, volume: float) -> None:
+        self._volume, self._steady = volume, 0
         self._gain.set(volume)
+        if self.passing and volume != 1 and not self._at_end and not self._closed:
+            self._leave()
 
     # --- what it gives ------------------------------------------------------------------------------------------
 
@@ -195,14 +222,19 @@ class Pipeline:
         """Begin the next job, if there is room for a whole one and PCM to be had."""
         if self._encoding or self._at_end or self._closed or len(self._queue) > HIGH_WATER - JOB_FRAMES:
             return
-        if job := min(JOB_FRAMES, self._gather(JOB_FRAMES)) * FRAME_BYTES:
+        if self._steady >= STEADY_FRAMES and self._may_pass and self._volume == 1 and not self._supply.over:
+            self._enter()
+        if self.passing:
+            self._pass()
+            return
+        if job := min(self._pre_roll or JOB_FRAMES, self._gather(JOB_FRAMES)) * FRAME_BYTES:
             self._cut += job
             self._encode(self._pcm[self._cut - job : self._cut])
         elif not self._dry:
             self._supply.when_readable(self._fill)
         else:
             self._at_end = True
-            if self._cut < len(self._pcm):
+            if self._cut < len(self._pcm) and not self._pre_roll:
                 self._encode(pad(self._pcm[self._cut :]))
             else:
                 self._end(self._supply.failure)
@@ -228,9 +260,16 @@ class Pipeline:
 
     def _encode(self, frames: bytes) -> None:
         self._encoding = True
-        self._entered += len(frames) // FRAME_BYTES
+        count = len(frames) // FRAME_BYTES
+        if self._pre_roll and self._encoder is not None:
+            self._pre_roll -= count
+            work = partial(_settle, self._encoder, frames)
+        else:
+            self._entered += count
+            self._steady += count
+            work = partial(_packets, self._gain, self._encoder, frames)
         dry_at = self._workshop.reactor.seconds() + len(self._queue) * FRAME_SECONDS
-        self._workshop.encoders.submit(dry_at, partial(_packets, self._gain, self._encoder, frames), self._encoded)
+        self._workshop.encoders.submit(dry_at, work, self._encoded)
 
     def _encoded(self, packets: list[bytes] | Failure) -> None:
         self._encoding = False
@@ -255,6 +294,52 @@ class Pipeline:
         if not self._taking:
             self._reader.pipeline_ended(self)
 
+    # --- packets in, the same packets out -----------------------------------------------------------------------
+
+    def _pass(self) -> None:
+        """Fill the queue with the source's own packets."""
+        before = len(self._queue)
+        while len(self._queue) < HIGH_WATER and (packets := self._supply.take(HIGH_WATER - len(self._queue))):
+            self._queue.extend(packets)
+            self._entered += len(packets)
+        if len(self._queue) < HIGH_WATER:
+            if self._supply.unpassable:
+                self._may_pass = False
+                self._leave()
+            elif packets is None:
+                self._end(self._supply.failure)
+                return
+            else:
+                self._supply.when_readable(self._fill)
+        if len(self._queue) > before and self.ready and not self._taking:
+            self._reader.pipeline_flows(self)
+
+    def _leave(self) -> None:
+        """From behind the last packet that was passed on, decode and encode.
+
+        The encoder begins some frames earlier, with the sound as loud as it was, so that its first packet that counts
+        fits what the listener's decoder holds of the one before.
+        """
+        self._pre_roll = min(PRE_ROLL, max(0, int(self._supply.position / FRAME_SECONDS)))
+        self._encoder = self._make_encoder()
+        self._gain = Gain()
+        self._gain.set(self._volume)
+        self.passing = False
+        self._steady = 0
+        self._supply.turn(copied=False, back=seconds_of(self._pre_roll))
+        self._fill()
+
+    def _enter(self) -> None:
+        """From behind the last frame that was encoded, pass the source's own packets."""
+        back = (len(self._pcm) - self._cut) / (FRAME_BYTES * FRAMES_PER_SECOND)
+        self._pcm, self._cut = b"", 0
+        self._encoder = None
+        self.passing, self._steady = True, 0
+        self._supply.turn(copied=True, back=back)
+
+    def _make_encoder(self) -> Encoder | None:
+        return Encoder(self._bitrate, self._workshop.complexity) if self._bitrate is not None else None
+
     # --- from the supply (ISupplied) ----------------------------------------------------------------------------
 
     def supply_recovered(self) -> None:
@@ -264,6 +349,9 @@ class Pipeline:
         self._mark(partial(self._reader.pipeline_titled, self, title))
 
     def supply_caught_up(self) -> None:
+        if self.passing:
+            # That it is live shows only now. It is not caught up with, which takes PCM.
+            return
         self._edge = self._workshop.reactor.seconds() - seconds_of(self._next)
 
     def _mark(self, tell: Callable[[], None]) -> None:
@@ -272,7 +360,13 @@ class Pipeline:
     @property
     def _next(self) -> int:
         """The number of packets before the one that the next byte to be read goes into."""
-        return self._entered + self._whole_frames()
+        return self._entered + max(0, self._whole_frames() - self._pre_roll)
+
+
+def _settle(encoder: Encoder, pcm: bytes) -> list[bytes]:
+    """In an encoder's thread: the encoder gets to know the sound."""
+    encoder.encode(pcm)
+    return []
 
 
 def _packets(gain: Gain, encoder: Encoder | None, pcm: bytes) -> list[bytes]:

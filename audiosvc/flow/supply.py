@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosvc.audio import SAMPLE_RATE
+from audiosvc.audio import FRAME_BYTES, FRAME_SAMPLES, SAMPLE_RATE
+from audiosvc.codec.ogg import PRE_SKIP
 from audiosvc.errors import AudioServiceError, ExtractionFailed, SourceTimeout, SpawnFailed
 from audiosvc.ffmpeg.pipes import PIPE_BYTES
 from audiosvc.ffmpeg.report import Report
@@ -43,6 +44,9 @@ EDGE_SECONDS = 1.0
 """A live source that lets one wait this long has given all there is."""
 
 
+_Sound = TypeVar("_Sound", bytes, list[bytes])
+
+
 class ISupplied(Protocol):
     """Who reads a supply. Each of these concerns the next byte that is read."""
 
@@ -57,8 +61,10 @@ class ISupplied(Protocol):
 
 
 class Supply:
-    """`source` from `at` seconds on, for `duration` seconds or to its end, as s16le at 48 kHz in stereo.
+    """`source` from `at` seconds on, for `duration` seconds or to its end.
 
+    As s16le at 48 kHz in stereo, to be `read`; or, if `copied`, as the Opus packets it is made of, to be taken. `turn`
+    makes the one of the other.
     `label` says in logs for whom; `refresh` looks the source up anew where its media URL has expired. `failure` is None
     until the end, and still None after an end that was the source's own. `report` is of the child that gave the sound
     read last.
@@ -74,6 +80,7 @@ class Supply:
         *,
         at: float,
         duration: float | None,
+        copied: bool,
         label: str,
         refresh: Callable[[], Deferred[Source]],
     ) -> None:
@@ -85,14 +92,17 @@ class Supply:
         self._workshop = workshop
         self._reader = reader
         self._source = source
-        self._at = at
-        self._duration = duration
+        self._origin = at
+        """Where in the source the sound would have begun if it had all been given in one piece."""
+        self._until = None if duration is None else at + duration
+        self._copied = copied
         self._label = label
         self._refresh = refresh
         self._length = source.duration
         self._openings: deque[Opening] = deque()
         """The newest last; those before it are over, and what they left is read first."""
         self._given = 0
+        """Bytes of sound that were read; a packet counts as the PCM in it."""
         self._over = False
         self._callback: Callable[[], None] | None = None
         self._waiting_since = 0.0
@@ -141,7 +151,32 @@ class Supply:
             self._unread.touch()
             self._open()
 
+    def turn(self, copied: bool, back: float) -> None:
+        """Go on in the other way from where the sound was read to, less `back` seconds."""
+        self._copied = copied
+        self._origin -= back
+        self._over, self.failure = False, None
+        self._forget()
+        if not self.resting:
+            self._unread.touch()
+            self._open()
+
     # --- its sound ----------------------------------------------------------------------------------------------
+
+    @property
+    def over(self) -> bool:
+        """Whether no more is to come but what is left of openings that are over."""
+        return self._over
+
+    @property
+    def position(self) -> float:
+        """Seconds of the source at which goes on what was read."""
+        return self._origin + _seconds(self._given)
+
+    @property
+    def unpassable(self) -> bool:
+        """Whether what comes next cannot be passed: one has to `turn`."""
+        return bool(self._openings) and self._openings[0].unpassable
 
     def read(self, most: int) -> bytes | None:
         """Up to `most` bytes, whole samples but for the very last; b"" if there are none now, None at the end."""
@@ -154,16 +189,42 @@ class Supply:
                 if not self._over:
                     self._unread.touch()
                 return pcm
-            if not opening.over:
-                if opening.denial is None:
-                    return b""
-                self._end(opening.denial)
-            else:
-                self._openings.popleft()
-                if self._wanting:
-                    self._open()
+            if not self._is_past(opening):
+                return b""
+        return self._nothing_left(b"")
+
+    def take(self, most: int) -> list[bytes] | None:
+        """Up to `most` packets; none if there are none now or what comes next is `unpassable`, None at the end."""
+        while self._openings:
+            opening = self._openings[0]
+            if passed := opening.take(most):
+                if not opening.began and not self._begin(opening):
+                    return None
+                self._given += len(passed) * FRAME_BYTES
+                heard = passed[-1].position + FRAME_SAMPLES + PRE_SKIP
+                self._origin = heard / SAMPLE_RATE - _seconds(self._given)
+                if not self._over:
+                    self._unread.touch()
+                return [each.packet for each in passed]
+            if opening.unpassable or not self._is_past(opening):
+                return []
+        return self._nothing_left([])
+
+    def _is_past(self, opening: Opening) -> bool:
+        """Whether the oldest opening, which has nothing to read, is done with."""
+        if opening.over:
+            self._openings.popleft()
+            if self._wanting:
+                self._open()
+            return True
+        if opening.denial is None:
+            return False
+        self._end(opening.denial)
+        return True
+
+    def _nothing_left(self, now: _Sound) -> _Sound | None:
         self.wake()
-        return None if self._over else b""
+        return None if self._over else now
 
     def when_readable(self, callback: Callable[[], None]) -> None:
         """After a `read` that found nothing: call `callback` once when another may, or finds the end."""
@@ -178,7 +239,7 @@ class Supply:
         self.report = report = opening.report
         self._learn(report)
         length = None if self.live or report.guessed else report.duration
-        if length is not None and self._at + _seconds(self._given) >= length:
+        if length is not None and self.position >= length:
             # From behind an Ogg's end FFmpeg gives its last second.
             self._forget()
             self._end(None)
@@ -202,14 +263,15 @@ class Supply:
         """Open the source where the sound that there is ends, once the last child is reaped."""
         self._wanting = False
         self._opened_at = self._reached
-        position = self._at + _seconds(self._reached)
-        left = None if self._duration is None else max(0.0, self._at + self._duration - position)
+        position = self._origin + _seconds(self._reached)
+        left = None if self._until is None else max(0.0, self._until - position)
         opening = Opening(
             self._workshop,
             self,
             self._source,
             0.0 if self.live else position,
             left,
+            copied=self._copied,
             label=self._label,
             again=self._reached > 0,
             recovers=self._recovering,
@@ -220,15 +282,15 @@ class Supply:
 
     @property
     def _reached(self) -> int:
-        """Bytes of sound that there are from `at` on, given or left."""
-        return self._given + sum(len(opening.left) for opening in self._openings)
+        """Bytes of sound that there are from the origin on, given or left."""
+        return self._given + sum(opening.rest for opening in self._openings)
 
     def opening_started(self, opening: Opening) -> None:
         assert opening.gone is not None
         self._gone = opening.gone
         if not self._reached and self._deadline is None:
-            late = self._workshop.reactor.callLater(FIRST_PACKET_SECONDS, self._end, SourceTimeout())
-            self._deadline = late
+            wait = FIRST_PACKET_SECONDS + opening.counting
+            self._deadline = self._workshop.reactor.callLater(wait, self._end, SourceTimeout())
         if self._callback is not None:
             opening.wait()
 
@@ -246,10 +308,13 @@ class Supply:
 
     def opening_over(self, opening: Opening) -> None:
         self._learn(opening.report)
+        if opening.unpassable:
+            self._cancel_deadline()
+            self._tell()
+            return
         sequel, error = self._judge(opening)
-        if sequel is not Sequel.END:
-            opening.left = opening.left[: len(opening.left) - len(opening.left) % WHOLE]
-        if not opening.left:
+        opening.settle(whole=sequel is Sequel.END)
+        if not opening.rest:
             self._openings.remove(opening)
         if sequel is Sequel.AGAIN and error is not None:
             self._torn = opening.killed is None
@@ -258,7 +323,7 @@ class Supply:
             self._anew(error)
         else:
             self._end(error)
-        if opening.left:
+        if opening.rest:
             self._tell()
 
     def _learn(self, report: Report) -> None:
@@ -269,12 +334,11 @@ class Supply:
     def _judge(self, opening: Opening) -> tuple[Sequel, AudioServiceError | None]:
         if opening.denial is not None:
             return Sequel.FAIL, opening.denial
-        asked = None if self._duration is None else self._at + self._duration
-        ends = [end for end in (None if self.live else self._length, asked) if end is not None]
+        ends = [end for end in (None if self.live else self._length, self._until) if end is not None]
         past = Past(
             report=opening.report,
             trouble=opening.trouble,
-            reached=self._at + _seconds(self._reached),
+            reached=self._origin + _seconds(self._reached),
             end=min(ends, default=None),
             gave=self._reached > self._opened_at,
             heard=self._opened_at > 0,
@@ -290,7 +354,7 @@ class Supply:
         reached = self._reached
         self._failures = 0 if reached - self._failed_at >= PROGRESS_BYTES else self._failures + 1
         self._failed_at = reached
-        position = round(self._at + _seconds(reached), 3)
+        position = round(self._origin + _seconds(reached), 3)
         self.log.info("{label}: {code} at {position} s", label=self._label, code=error.code, position=position)
         if self._failures == len(DELAYS):
             self._end(error)
@@ -303,7 +367,7 @@ class Supply:
 
     def _reopen(self) -> None:
         # A source that breaks off again and again while nobody reads must not fill the memory.
-        if self._reached - self._given > PIPE_BYTES:
+        if sum(opening.held for opening in self._openings) > PIPE_BYTES:
             self._wanting = True
         else:
             self._open()

@@ -20,6 +20,10 @@ class Watch:
         self._since: float | None = None
         self._call: IDelayedCall | None = None
 
+    @property
+    def running(self) -> bool:
+        return self._since is not None
+
     def touch(self) -> None:
         """The time begins now."""
         self._since = self._reactor.seconds()

@@ -149,6 +149,7 @@ class Session:
             underruns=self._underruns,
             recoveries=self._recoveries,
             dropped=self._pipeline.dropped if self._pipeline else 0,
+            passthrough=self._pipeline is not None and self._pipeline.passing,
             held=self._house.sink.held(self.session_id),
         )
 
@@ -316,6 +317,7 @@ class Session:
             at=at,
             duration=None if play.duration is None else max(0.0, begin + play.duration - at),
             bitrate=None if play.format == "pcm" else self._bitrate,
+            asked=play.bitrate is not None,
             volume=self._volume,
             label=self.session_id,
             refresh=self._refresh,

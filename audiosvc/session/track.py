@@ -60,5 +60,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Times the sound went on after its source had failed and was opened again."""
     dropped: int
     """Packets of a live source thrown away unheard, because its listener came too late for them."""
+    passthrough: bool
+    """Whether the source's own Opus packets are sent as they are."""
     held: bool
     """Whether it stands still because no client takes it: none connected, no credit, or a full socket."""

@@ -61,7 +61,8 @@ class MediaRoot:
     def find(self, url: str) -> Source:
         """The file that `url` names; raises `SourceNotFound`, and `FilesRefused` for what is not a regular file."""
         source, path = self._find(url)
-        return replace(source, opus=kinds.tell_file(_first_bytes(path)))
+        first, last = _ends(path)
+        return replace(source, media=File(path, counted=kinds.is_chained(first, last)), opus=kinds.tell_file(first))
 
     def browse(self, url: str) -> list[Listed]:
         """What lies in the folder that `url` names ("" is the root): folders, then audio files, `LISTED_MOST` in all.
@@ -147,17 +148,18 @@ def _mode(path: Path) -> int:
         raise SourceNotFound("there is no such file") from None
 
 
-def _first_bytes(path: Path) -> bytes:
-    """What the file begins with; nothing if it cannot be read, which FFmpeg will say better."""
+def _ends(path: Path) -> tuple[bytes, bytes]:
+    """What the file begins and ends with; nothing if it cannot be read, which FFmpeg will say better."""
     try:
         # Not to wait, should it have become a pipe by now.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
-        return b""
+        return b"", b""
     try:
-        return os.read(descriptor, kinds.FIRST_BYTES)
+        last = max(0, os.fstat(descriptor).st_size - kinds.LAST_BYTES)
+        return os.read(descriptor, kinds.FIRST_BYTES), os.pread(descriptor, kinds.LAST_BYTES, last)
     except OSError:
-        return b""
+        return b"", b""
     finally:
         os.close(descriptor)
 

@@ -27,6 +27,9 @@ AUDIO_SUFFIXES = frozenset(
 )
 """Names that a playlist of a folder takes for audio. Played by itself, a file may have any name."""
 
+LAST_BYTES = 65_307
+"""The longest that a page of Ogg can be."""
+
 SUFFIXES = AUDIO_SUFFIXES | {
     f".{suffix}"
     for suffix in ("3gp", "avi", "flv", "m3u8", "m4v", "mkv", "mov", "mp4", "mpd", "mpeg", "mpg", "ogv", "ts", "webm")
@@ -130,6 +133,17 @@ def tell_file(first: bytes) -> bool:
     """Whether the file that begins with `first` holds Opus in Ogg or Matroska."""
     first = first[:FIRST_BYTES]
     return _is_opus(_container(first), first)
+
+
+def is_chained(first: bytes, last: bytes) -> bool:
+    """Whether what begins with `first` and ends with `last` is Ogg that ends in another stream than it begins with.
+
+    `last` holds the last page if it is of `LAST_BYTES`. Streams that follow one another must differ in their serial
+    numbers (RFC 3533, 4).
+    """
+    begun = {_serial(first, at) for at, _ in _ogg_beginnings(first)}
+    at = last.rfind(_OGG_PAGE, 0, max(0, len(last) - 22))
+    return bool(begun) and at >= 0 and _serial(last, at) not in begun
 
 
 def suffix_of(url: str) -> str:
@@ -275,6 +289,9 @@ def _is_vbr(container: str, first: bytes) -> bool:
 _STREAMS_MOST = 16
 """Streams of an Ogg that are looked at."""
 
+_OGG_PAGE = b"OggS\0"
+"""What each of the pages begins with; its head has 27 bytes (RFC 3533, 6)."""
+
 _OGG_SOUND = (b"\x01vorbis", b"\x7fFLAC", b"Speex   ", b"fLaC")
 
 _SEGMENT, _TRACKS, _TRACK, _TRACK_TYPE, _CODEC = 0x18538067, 0x1654AE6B, 0xAE, 0x83, 0x86
@@ -291,18 +308,28 @@ def _is_opus(container: str | None, first: bytes) -> bool:
 
 def _ogg_is_opus(first: bytes) -> bool:
     """Whether the first stream of sound is Opus: each stream begins with a page of its own."""
-    at = 0
-    for _ in range(_STREAMS_MOST):
-        head = first[at : at + 27]
-        if len(head) < 27 or not head.startswith(b"OggS") or not head[5] & 2:
-            return False
-        body = at + 27 + head[26]
+    for _, body in _ogg_beginnings(first):
         if first.startswith(b"OpusHead", body):
             return True
         if first.startswith(_OGG_SOUND, body):
             return False
-        at = body + sum(first[at + 27 : body])
     return False
+
+
+def _ogg_beginnings(first: bytes) -> Iterator[tuple[int, int]]:
+    """Where the first page of each stream lies that it begins with, of all at once, and where what the page holds."""
+    at = 0
+    for _ in range(_STREAMS_MOST):
+        head = first[at : at + 27]
+        if len(head) < 27 or not head.startswith(b"OggS") or not head[5] & 2:
+            return
+        body = at + 27 + head[26]
+        yield at, body
+        at = body + sum(first[at + 27 : body])
+
+
+def _serial(page: bytes, at: int) -> bytes:
+    return page[at + 14 : at + 18]
 
 
 def _matroska_is_opus(first: bytes) -> bool:

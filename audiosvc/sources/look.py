@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from audiosvc.errors import NotAudio, SourceNotFound, SourceRefused, UnsupportedUrl
+from audiosvc.errors import AudioServiceError, NotAudio, SourceNotFound, SourceRefused, UnsupportedUrl
 from audiosvc.sources import http, kinds
 from audiosvc.sources.kinds import Kind, Leads
 from audiosvc.sources.model import Http, Source
@@ -37,6 +37,8 @@ REMEMBERED_SECONDS = 60.0
 """How long what was seen is taken for true: whoever asks what a URL is plays it soon after."""
 
 REMEMBERED_MOST = 256
+
+_SIZE = re.compile(r"bytes \d+-\d+/(\d{1,18})")
 
 _ABSOLUTE = re.compile("https?://", re.IGNORECASE)
 
@@ -135,12 +137,36 @@ class Look:
             elif kind.leads is Leads.TO_PLAYLIST and kind.container is None:
                 raise NotAudio("the playlist names nothing that is played")
             elif kind.leads is not Leads.TO_PAGE:
-                return _source(asked, place, kind, answer.headers)
+                return _source(asked, place, kind, answer.headers, await self._is_counted(kind, answer))
             elif place == _place(asked):
                 return Page(url)
             else:
                 raise NotAudio("the playlist leads to a page")
         raise NotAudio("the playlist leads to further playlists")
+
+    async def _is_counted(self, kind: Kind, answer: Answer) -> bool:
+        """Whether a position in the media has to be counted to. Of an Ogg the end is looked at as well."""
+        if kind.live or kind.leads is Leads.TO_PLAYLIST:
+            return False
+        if answer.status == 200 and answer.headers.get("accept-ranges", "none") == "none":
+            # What has no end is not sought in at all, and there is nothing to count to in it.
+            return "content-length" in answer.headers
+        if kind.container != "ogg":
+            return False
+        last = answer.body
+        size = _SIZE.fullmatch(answer.headers.get("content-range", ""))
+        if size is not None and int(size[1]) > len(last):
+            last = await self._end(answer.url, int(size[1]))
+        return kinds.is_chained(answer.body, last)
+
+    async def _end(self, url: str, size: int) -> bytes:
+        """The last bytes of what has `size`; none where they are not given, as FFmpeg will not get them either."""
+        headers = {"Accept": "*/*", "Range": f"bytes={max(0, size - kinds.LAST_BYTES)}-{size - 1}"}
+        try:
+            answer = await self._fetch(url, headers, kinds.LAST_BYTES, LOOK_SECONDS, REDIRECTS_MOST)
+        except AudioServiceError:
+            return b""
+        return answer.body if answer.status == 206 else b""
 
     async def _get(self, url: str, most: int) -> Answer:
         headers = {"Accept": "*/*", "Range": f"bytes=0-{most - 1}"}
@@ -172,9 +198,9 @@ def _kind(answer: Answer, asked: int) -> Kind:
     return kinds.tell(answer.body, answer.headers, answer.url, whole=len(answer.body) < asked)
 
 
-def _source(asked: Source, place: str, kind: Kind, headers: Mapping[str, str]) -> Source:
+def _source(asked: Source, place: str, kind: Kind, headers: Mapping[str, str], counted: bool) -> Source:
     """`asked` with what was seen. FFmpeg follows redirects itself: where they end may be good for one listener only."""
     playlist = kind.container if kind.leads is Leads.TO_PLAYLIST else None
-    media = Http(place, demuxer=playlist, station=kind.station, vbr=kind.vbr)
+    media = Http(place, demuxer=playlist, station=kind.station, vbr=kind.vbr, counted=counted)
     title = clean(headers.get("icy-name", "")) or asked.title
     return replace(asked, media=media, title=title, live=kind.live, opus=kind.opus)

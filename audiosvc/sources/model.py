@@ -17,9 +17,10 @@ class Tone:
 
 @dataclass(frozen=True)
 class File:
-    """A regular file, already vetted: absolute, symlinks resolved."""
+    """A regular file, already vetted: absolute, symlinks resolved. `counted` is as in `Http`."""
 
     path: Path
+    counted: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class Http:
     """Whether it is a station that announces its titles (ICY)."""
     vbr: bool = False
     """Whether it is known to be MP3 of a varying bit rate, in which a time is no place."""
+    counted: bool = False
+    """Whether there is no seeking in it, so that a position is counted to from the beginning: Ogg of several streams
+    one behind another, each of which begins its time anew, and whatever comes from a server that gives no parts."""
 
 
 Media = Tone | File | Http

@@ -160,6 +160,7 @@ def snapshot(session_id: str, request: Play) -> Snapshot:
         underruns=0,
         recoveries=0,
         dropped=0,
+        passthrough=False,
         held=False,
     )
 

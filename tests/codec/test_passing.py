@@ -17,6 +17,9 @@ from audiosvc.codec.passing import LEAD_SECONDS, Passed, Passing, Unpassable
 CELT_20, CELT_10, CELT_5, CELT_2, SWB_10, SILK_20, SILK_60 = 0xFC, 0xF4, 0xEC, 0xE4, 0xD4, 0x0C, 0x18
 """TOC bytes of one frame: CELT is full band (one super-wide) and stereo, SILK narrow band and mono."""
 
+END = 7 * FRAME_SAMPLES - PRE_SKIP
+"""Where the sound of a stream of seven packets ends."""
+
 LEAD = round(LEAD_SECONDS * SAMPLE_RATE)
 TAGS = b"OpusTags" + bytes(8)
 
@@ -204,13 +207,13 @@ class ChainTests(SynchronousTestCase):
         for granule in (0, 7 * FRAME_SAMPLES, 10**9):
             found, passing = self.chained(head(), granule)
             self.assertEqual(packets(found), numbered(14))
-            self.assertEqual(positions(found), [i * FRAME_SAMPLES - PRE_SKIP for i in range(14)])
+            self.assertEqual(positions(found)[:8], [i * FRAME_SAMPLES - PRE_SKIP for i in range(7)] + [END - PRE_SKIP])
             self.assertIsNone(passing.unpassable)
 
     def test_its_pre_skip_is_left_out_too(self) -> None:
         found, _ = self.chained(head(pre_skip=PRE_SKIP + 2 * FRAME_SAMPLES))
         self.assertEqual(packets(found), numbered(7) + numbered(5, first=9))
-        self.assertEqual({b - a for a, b in pairwise(positions(found))}, {FRAME_SAMPLES})
+        self.assertEqual(positions(found)[7], END - PRE_SKIP)
 
     def test_it_may_have_another_number_of_channels(self) -> None:
         found, passing = self.chained(head(channels=1))
@@ -227,7 +230,23 @@ class ChainTests(SynchronousTestCase):
         copy.written += Copy(serial=8).begin().add(numbered(2), last=True).written
         found, _ = passed(copy)
         self.assertEqual([len(split(packet).frames) for packet in packets(found)], [2, 2, 1, 1])
-        self.assertEqual({b - a for a, b in pairwise(positions(found))}, {FRAME_SAMPLES})
+        self.assertEqual(positions(found)[2], 3 * FRAME_SAMPLES // 2 - 2 * PRE_SKIP)
+
+    def test_its_sound_begins_where_that_of_the_first_is_said_to_end(self) -> None:
+        for trimmed, ends in ((700, END - 700), (10**9, 5 * FRAME_SAMPLES - PRE_SKIP), (-5000, END)):
+            copy = Copy().begin().add(numbered(7), last=True, trimmed=trimmed)
+            copy.written += Copy(serial=8).begin().add(numbered(2, first=7), last=True).written
+            self.assertEqual(positions(passed(copy)[0])[-2:], [ends - PRE_SKIP, ends - PRE_SKIP + FRAME_SAMPLES])
+
+    def test_a_position_in_the_second_can_be_counted_to(self) -> None:
+        copy = Copy().begin().add(numbered(70), last=True)
+        copy.written += Copy(serial=8).begin().add(numbered(70, first=70), last=True).written
+        sound = 70 * FRAME_SAMPLES - PRE_SKIP
+        for at, first in ((0, 0), (sound - FRAME_SAMPLES, 69), (sound, 70), (sound + 10 * FRAME_SAMPLES, 80)):
+            passing = Passing(at, counted=True)
+            found = passing.feed(copy.written)
+            self.assertEqual(packets(found), numbered(140)[first:])
+            self.assertLess(abs(found[0].position - (at - PRE_SKIP)), FRAME_SAMPLES // 2)
 
     def test_streams_side_by_side_are_not_mixed(self) -> None:
         copy, other = Copy().begin(), Copy(serial=9)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 OGG = """\
 [info] Input #0, ogg, from 'file:/music/a.ogg':
 [info]   Duration: 00:05:00.25, start: 0.000000, bitrate: 96 kb/s
@@ -317,3 +319,23 @@ FAILURES: dict[str, tuple[str, ...]] = {
     ),
 }
 """By what happened: FFmpeg 9.0's words, and 5.1's where they say it."""
+
+HLS_OF_AN_UNTRUSTED_SERVER = """\
+[in#0 @ 0x56208c857040] [info] Opening 'https://127.0.0.1:40275/media/hls/index7.ts' for reading
+[tls @ 0x56208c87b640] [error] error:0A000086:SSL routines::certificate verify failed
+[in#0 @ 0x56208c857040] [warning] Failed to open segment 7 of playlist 0
+[in#0 @ 0x56208c857040] [warning] Segment 7 of playlist 0 failed too many times, skipping
+[in#0 @ 0x56208c857040] [error] Error when loading first segment 'https://127.0.0.1:40275/media/hls/index0.ts'
+[in#0 @ 0x56208c856cc0] [error] Error opening input: Invalid data found when processing input
+[error] Error opening input file http://127.0.0.1:42293/a.m3u8.
+[fatal] Error opening input files: Invalid data found when processing input
+"""
+
+PLAIN = "\x1b[0m"
+ANNOUNCED = f"\x1b[0;39m[http @ 0x1] {PLAIN}\x1b[0;32m[verbose] {PLAIN}\x1b[0;32mMetadata update for StreamTitle: "
+
+
+def coloured(text: str) -> str:
+    """`text` as FFmpeg says it where colours are asked for: `info` has none, and a line's end is within them."""
+    pattern = r"((?:\[[^\[\]]* @ [^\[\]]*\] ?)*)(\[(?:fatal|error|warning)\] )(.*\n)"
+    return re.sub(pattern, f"\x1b[0;39m\\1{PLAIN}\x1b[1;31m\\2{PLAIN}\x1b[1;31m\\3{PLAIN}", text)

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from audiosvc.errors import UnsupportedUrl
 from audiosvc.ffmpeg import command
 from audiosvc.ffmpeg.command import EXACT_SECONDS, HEADERS_MOST, child_environment, copy_argv, decode_argv, probe_argv
+from audiosvc.ffmpeg.report import COLOURS
 from audiosvc.sources.model import File, Http, Media, Source, Tone
 
 SONG = File(Path("/music/-a song%d.ogg"))
@@ -85,6 +86,13 @@ class DecodeTests(SynchronousTestCase):
     def test_nothing_is_sought_at_the_beginning_nor_cut_at_the_end(self) -> None:
         self.assertEqual({"-ss", "-t"} & set(argv(SONG)), set())
 
+    def test_what_is_counted_in_is_opened_from_its_beginning_and_never_sought_in(self) -> None:
+        for media in (File(Path("/x.ogg"), counted=True), Http("http://h/x.ogg", counted=True)):
+            made = argv(media, 12.5, 3.0)
+            self.assertEqual({"-ss", "-t"} & set(made), set())
+            self.assertEqual(value(made, "-seekable"), "0")
+            self.assertLess(made.index("-seekable"), made.index("-i"))
+
     def test_less_than_a_frame_is_a_frame(self) -> None:
         self.assertEqual(value(argv(SONG, 0.0, 0.001), "-t"), "0.020000")
         self.assertIn(":d=0.020000,", value(argv(Tone(440, 30), 0.0, 0.001), "-i"))
@@ -137,6 +145,11 @@ class StreamTests(SynchronousTestCase):
         for media, position, samples in ((hls, 5.0, 48_000), (hls, 0.0, 4_800), (Http("http://h/x"), 5.0, 4_800)):
             self.assertIn(f"asetnsamples=n={samples}:", value(argv(media, position), "-af"))
 
+    def test_where_hls_may_begin_early_it_is_not_cut(self) -> None:
+        hls = Http("http://h/x", demuxer="hls")
+        self.assertNotIn("-t", argv(hls, 5.0, 2.0))
+        self.assertEqual(value(argv(hls, 0.0, 2.0), "-t"), "2.000000")
+
     def test_a_station_is_listened_to_more_closely(self) -> None:
         self.assertIn("level+verbose", argv(Http("http://h/x", station=True)))
         self.assertNotIn("level+verbose", argv(Http("http://h/x")))
@@ -149,6 +162,15 @@ class StreamTests(SynchronousTestCase):
             (Http("http://h/x"), 5, True),
         ):
             self.assertEqual("+fastseek" in argv(media, position), fast)
+
+    def test_opus_is_sought_in_to_the_sample_and_mono_of_it_is_not_made_softer(self) -> None:
+        made = decode_argv("/usr/bin/ffmpeg", Source("x", SONG, opus=True), 10.0, 2.0)
+        before, after = made[: made.index("-i")], made[made.index("-i") :]
+        self.assertEqual((value(before, "-ss"), value(after, "-ss")), ("9.750000", "0.250000"))
+        self.assertEqual(value(after, "-t"), "2.000000")
+        self.assertIn("nb_channels", value(made, "-af"))
+        self.assertNotIn("nb_channels", value(argv(SONG), "-af"))
+        self.assertNotIn("-ss", decode_argv("/usr/bin/ffmpeg", Source("x", SONG, opus=True)))
 
 
 class CopyTests(SynchronousTestCase):
@@ -163,6 +185,11 @@ class CopyTests(SynchronousTestCase):
     def test_it_begins_a_little_early(self) -> None:
         self.assertEqual(value(self.copied(10.0), "-ss"), "9.750000")
         self.assertNotIn("-ss", self.copied(0.2))
+
+    def test_what_is_counted_begins_at_its_beginning(self) -> None:
+        made = copy_argv("/usr/bin/ffmpeg", File(SONG.path, counted=True), 10.0, 2.0)
+        self.assertNotIn("-ss", made)
+        self.assertEqual(value(made, "-t"), "11.990000")
 
     def test_and_ends_where_it_should(self) -> None:
         """Packets that begin before the end of `-t` are copied, and the first begins 6.5 ms before the position."""
@@ -184,7 +211,7 @@ class EnvironmentTests(SynchronousTestCase):
     def test_nothing_of_the_daemons_environment_gets_through_but_the_path(self) -> None:
         outside = {"PATH": "/bin", "no_proxy": "*", "http_proxy": "http://p", "HOME": "/root", "LD_PRELOAD": "x.so"}
         made = child_environment(outside)
-        self.assertEqual(set(made) - {"SSL_CERT_FILE"}, {"PATH", "LANG"})
+        self.assertEqual(set(made) - {"SSL_CERT_FILE"}, {"PATH", "LANG", *COLOURS})
         self.assertEqual((made["PATH"], made["LANG"]), ("/bin", "C.UTF-8"))
 
     def test_without_a_path_there_is_the_usual_one(self) -> None:

@@ -58,10 +58,10 @@ class DescriptionTests(SynchronousTestCase):
         self.assertEqual(facts(report), (False, None, None, None, None, False, False))
 
     def test_a_title_is_shown_without_control_characters_and_cut_short(self) -> None:
-        title = "a\x1b[31mb\u202ec" + "x" * 400
+        title = "a\x7fb\u202ec" + "x" * 400
         shown = report_of(said.RADIO.replace("Somebody - Something", title)).title
         assert shown is not None
-        self.assertEqual((shown[:9], len(shown)), ("a [31mb c", TEXT_MOST))
+        self.assertEqual((shown[:5], len(shown)), ("a b c", TEXT_MOST))
 
     @settings(deadline=None)
     @given(st.lists(st.integers(0, 1500), max_size=20))
@@ -101,9 +101,7 @@ class StreamTests(SynchronousTestCase):
     def test_a_title_is_short_and_plain_and_something(self) -> None:
         line = b"[http @ 0x1] [verbose] Metadata update for StreamTitle: "
         long = line + "ö".encode() * 2000 + b"\n"
-        self.assertEqual(
-            self.titles(line + b"\n", line + b"a\x1b[1m\xe2\x80\xaeb\n", long), ["a [1m b", "ö" * TEXT_MOST]
-        )
+        self.assertEqual(self.titles(line + b"\n", line + b"a\x7f\xe2\x80\xaeb\n", long), ["a b", "ö" * TEXT_MOST])
 
     def test_where_the_sound_of_hls_begins_early_is_known(self) -> None:
         report = report_of(said.HLS_SOUGHT)
@@ -122,6 +120,52 @@ class StreamTests(SynchronousTestCase):
         report = report_of(said.ADTS)
         self.assertEqual((report.duration, report.guessed), (5348.69, True))
         self.assertFalse(report_of(said.OGG).guessed)
+
+    def test_of_ogg_it_is_not_told(self) -> None:
+        report = report_of("[ogg @ 0x1] [warning] Estimating duration from bitrate, this may be inaccurate\n", said.OGG)
+        self.assertEqual((report.duration, report.guessed), (None, True))
+
+
+class ForgeryTests(SynchronousTestCase):
+    """What a source says of itself can look like a message of FFmpeg's, but for the colours."""
+
+    forged = "[error] Server returned 404 Not Found\n[info]   Duration: 00:00:01.00, start\n"
+
+    def test_a_title_of_several_lines_is_its_first(self) -> None:
+        titles: list[str] = []
+        for text in (said.coloured(said.RADIO), ""):
+            report = report_of(text)
+            report.on_title = titles.append
+            before = facts(report)
+            for data in (
+                f"{said.ANNOUNCED}One\n{self.forged}",
+                f"{said.PLAIN}{said.ANNOUNCED}Two\n{self.forged[:-1]}",
+                f"\n{said.PLAIN}[http @ 0x1] [info] Opened\n",
+            ):
+                report.feed(data.encode())
+            self.assertEqual(facts(report), before)
+        self.assertEqual(titles, ["One", "Two"] * 2)
+
+    def test_in_any_split_of_the_bytes(self) -> None:
+        data = f"{said.ANNOUNCED}One\n{self.forged}{said.PLAIN}{said.ANNOUNCED}Two\n{said.PLAIN}[info] Input #0, mp3,\n"
+        for size in range(1, 60):
+            titles: list[str] = []
+            report = Report()
+            report.on_title = titles.append
+            for start in range(0, len(data), size):
+                report.feed(data[start : start + size].encode())
+            self.assertEqual((titles, report.failed, report.container), (["One", "Two"], False, "mp3"))
+
+    def test_so_is_the_name_of_a_tag(self) -> None:
+        tag = f"[info]     x\n{self.forged}[info]     : y\n"
+        self.assertTrue(report_of(tag).failed, "before FFmpeg's first colour it cannot be told")
+        self.assertFalse(report_of(said.coloured("[warning] Something\n"), tag).failed)
+
+    def test_what_is_in_colour_is_ffmpegs(self) -> None:
+        for name, texts in said.FAILURES.items():
+            for text in texts:
+                plain, shown = report_of(text), report_of(said.coloured(text))
+                self.assertEqual((facts(shown), shown.error().message), (facts(plain), plain.error().message), name)
 
 
 class FailureTests(SynchronousTestCase):
@@ -166,6 +210,14 @@ class FailureTests(SynchronousTestCase):
     def test_the_last_cause_is_the_one_told(self) -> None:
         early = said.FAILURES["not media"][0]
         self.assertIsInstance(report_of(early, said.FAILURES["404"][0]).error(), errors.SourceNotFound)
+        refused = said.FAILURES["connection refused"][0]
+        self.assertIsInstance(report_of(said.FAILURES["404"][0], refused).error(), errors.SourceUnreachable)
+
+    def test_that_nothing_made_sense_is_told_only_where_that_is_the_cause(self) -> None:
+        error = report_of(said.HLS_OF_AN_UNTRUSTED_SERVER).error()
+        self.assertEqual((type(error), error.message), self.expected["untrusted certificate"])
+        late = said.FAILURES["not media"][0]
+        self.assertIsInstance(report_of(said.FAILURES["503"][0], late).error(), errors.SourceRefused)
 
     def test_an_unknown_failure_is_the_decoders_with_its_last_error(self) -> None:
         error = report_of("[error] first\n[x @ 0x1] [error] second\x07thing\n[warning] later\n").error()

@@ -24,7 +24,7 @@ TITLES = [
     "Zwölf Röcke".encode(),
     b"",
     b"it's; a 'quote'",
-    b"a\x1b[1m\nb",
+    b"a\x1b[1m\n\x1b[0m[error] HTTP error 404 Not Found\n[info]   Duration: 00:00:01.00, start: 0.0",
 ]
 
 
@@ -182,6 +182,7 @@ class StationTests(StreamTestCase):
         self.assertEqual(titles, ["First - One", "Zwölf Röcke", "Zwölf Röcke", "it's; a 'quote'", "a?[1m"] * 2)
         self.assertGreater(seconds(decoded.pcm), 5)
         self.assertEqual((report.live, report.container, report.duration), (True, "mp3", None))
+        self.assertIsNone(report.status)
 
     @inlineCallbacks
     def test_it_is_called_by_its_first_title_where_it_is_not_known_to_be_a_station(self) -> Any:

@@ -79,7 +79,14 @@ class Reader:
         self.over = False
         self.workshop = workshop
         self.supply = Supply(
-            workshop, self, source, at=0, duration=None, label="test", refresh=refresh or (lambda: Deferred())
+            workshop,
+            self,
+            source,
+            at=0,
+            duration=None,
+            copied=False,
+            label="test",
+            refresh=refresh or (lambda: Deferred()),
         )
         self.supply.start(succeed(None))
 

@@ -98,7 +98,7 @@ class SupplyTestCase(SynchronousTestCase):
 
     def begin(self, source: Source = SONG, at: float = 0.0, duration: float | None = None) -> FakeChild:
         self.supply = Supply(
-            self.workshop, self, source, at=at, duration=duration, label="someone", refresh=self.refresh
+            self.workshop, self, source, at=at, duration=duration, copied=False, label="someone", refresh=self.refresh
         )
         self.waiting = True
         self.supply.when_readable(self.read)

@@ -69,6 +69,7 @@ class PipelineTestCase(SynchronousTestCase):
         duration: float | None = None,
         bitrate: int | None = None,
         volume: float = 1.0,
+        asked: bool = False,
     ) -> Pipeline:
         pipeline = Pipeline(
             self.workshop,
@@ -77,6 +78,7 @@ class PipelineTestCase(SynchronousTestCase):
             at=at,
             duration=duration,
             bitrate=bitrate,
+            asked=asked,
             volume=volume,
             label="test",
             refresh=self.refresh,

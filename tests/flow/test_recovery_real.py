@@ -122,7 +122,7 @@ class KilledTests(RecoveryTestCase):
                 listener = Listener()
                 pipeline = Pipeline(
                     self.workshop, listener, source,
-                    at=0, duration=None, bitrate=None, volume=1, label="test", refresh=lambda: Deferred(),
+                    at=0, duration=None, bitrate=None, asked=False, volume=1, label="test", refresh=lambda: Deferred(),
                 )  # fmt: skip
                 self.addCleanup(pipeline.close)
                 pipeline.start(succeed(None))

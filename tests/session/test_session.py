@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from audiosvc.audio import FRAME_BYTES
 from audiosvc.codec.ogg import OggDemuxer
 from audiosvc.wire.messages import Finished, Ready
@@ -238,6 +240,23 @@ class SnapshotTests(SessionTestCase):
         self.assertEqual(self.registry.snapshot("a").status, "paused")
         self.registry.resume("a")
         self.assertEqual(self.registry.snapshot("a").status, "streaming")
+
+    def test_whether_packets_are_passed_on_as_they_are(self) -> None:
+        self.resolver.sources["opus"] = replace(SONG, url="opus", opus=True)
+        for format, options, passed in (
+            ("opus", {}, True),
+            ("web", {}, True),
+            ("pcm", {}, False),
+            ("opus", {"bitrate": 64_000}, False),
+            ("opus", {"volume": 0.9}, False),
+        ):
+            self.play(url="opus", format=format, **options)
+            self.assertEqual(self.registry.snapshot("a").passthrough, passed, (format, options))
+        self.play(format="opus")
+        self.assertFalse(self.registry.snapshot("a").passthrough)
+        self.play(url="opus", format="opus")
+        self.registry.set_volume("a", 0.5)
+        self.assertFalse(self.registry.snapshot("a").passthrough)
 
     def test_the_plays_own_bitrate_goes_before_the_houses(self) -> None:
         self.play(format="opus", bitrate=32_000)

@@ -189,9 +189,11 @@ def _mono(name: str) -> None:
 
 
 def _chained(name: str) -> None:
-    half = SECONDS // 2
+    """Two streams, each half as long."""
+    seconds = LONG if name.startswith("long") else SECONDS
+    half = seconds // 2
     for at, part in ((0, "first.opus"), (half, "second.opus")):
-        ffmpeg("-ss", at, "-t", half, "-i", _signal(SECONDS), "-c:a", "libopus", *_tagged(name), part)
+        ffmpeg("-ss", at, "-t", half, "-i", _signal(seconds), "-c:a", "libopus", *_tagged(name), part)
     whole = (folder() / "first.opus").read_bytes() + (folder() / "second.opus").read_bytes()
     (folder() / name).write_bytes(whole)
 
@@ -326,7 +328,7 @@ _MAKERS: dict[str, Callable[[str], None]] = {
     **{f"long.{suffix}": _long for suffix in ("mp3", "opus", "webm", "flac", "m4a")},
     "mp3-cover.mp3": _cover,
     "opus-mono.opus": _mono,
-    "opus-chained.opus": _chained,
+    **dict.fromkeys(("opus-chained.opus", "long-chained.opus"), _chained),
     "film.mp4": _film,
     **dict.fromkeys(("hls", "hls-fmp4", "hls-aes"), _hls),
     "hls-master": _master,

@@ -71,7 +71,20 @@ class FindTests(FilesTests):
     def test_what_cannot_be_read_is_left_to_ffmpeg_and_what_would_wait_is_not_waited_for(self) -> None:
         os.mkfifo(self.root / "pipe")
         for name in ("none", "album", "pipe"):
-            self.assertEqual(files._first_bytes(self.root / name), b"")
+            self.assertEqual(files._ends(self.root / name), (b"", b""))
+
+    def test_an_ogg_that_ends_in_another_stream_is_counted_in(self) -> None:
+        one, other = (
+            b"OggS\0\2" + bytes(8) + serial + bytes(8) + b"\1\x13OpusHead" + bytes(11) for serial in (b"one1", b"two2")
+        )
+        for name, content, counted in (
+            ("chained.opus", one + bytes(100_000) + other, True),
+            ("plain.opus", one + bytes(100_000) + one, False),
+            ("alone.opus", one, False),
+            ("chained.wav", b"RIFF" + one + other, False),
+        ):
+            (self.root / name).write_bytes(content)
+            self.assertEqual(self.files.find(name).media, File(self.root / name, counted=counted))
 
     def test_the_title_is_the_files_name(self) -> None:
         self.assertEqual(self.files.find("album/02 Größe & more.mp3").title, "02 Größe & more")

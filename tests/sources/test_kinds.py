@@ -48,6 +48,11 @@ def opus_page(*bodies: bytes, flags: int = 2) -> bytes:
     return b"".join(b"OggS\0" + bytes([flags]) + bytes(20) + b"\1" + bytes([len(body)]) + body for body in bodies)
 
 
+def ogg(*serials: bytes, flags: int = 2) -> bytes:
+    """A page of each of these streams."""
+    return b"".join(b"OggS\0" + bytes([flags]) + bytes(8) + serial + bytes(8) + b"\1\4body" for serial in serials)
+
+
 def frame(bits: int, size: int) -> bytes:
     return bits.to_bytes(4, "big") + bytes(size - 4)
 
@@ -118,6 +123,30 @@ class ContainerTests(SynchronousTestCase):
             self.assertEqual(tell(first + MP3_FRAME, {}, URL).vbr, vbr)
             self.assertEqual(tell(b"ID3\4\0\0\0\0\0\x0a" + bytes(10) + first + MP3_FRAME, {}, URL).vbr, vbr)
         self.assertFalse(tell(b"ID3\4\0\0\0\0\x7f\x0a" + bytes(50), {}, URL).vbr)
+
+
+class ChainTests(SynchronousTestCase):
+    def test_it_ends_in_another_stream_than_it_begins_with(self) -> None:
+        later = ogg(b"next", flags=0)
+        for first, last, chained in (
+            (ogg(b"this"), later, True),
+            (ogg(b"this", b"that"), ogg(b"that", flags=0) + later + bytes(40_000), True),
+            (ogg(b"this"), ogg(b"this", flags=4), False),
+            (ogg(b"this", b"that"), later + ogg(b"that", flags=4), False),
+            (ogg(b"this"), later + ogg(b"this", flags=4)[:26], True),
+            (ogg(b"this"), later[:26], False),
+            (ogg(b"this"), bytes(100), False),
+            (ogg(b"this"), b"", False),
+            (ogg(b"this", flags=0), later, False),
+            (b"fLaC", later, False),
+            (b"", later, False),
+        ):
+            self.assertEqual(kinds.is_chained(first, last), chained, (first, last))
+
+    def test_real_ones(self) -> None:
+        one, other = (folder() / "steps.ogg").read_bytes(), (folder() / "steps.opus").read_bytes()
+        self.assertFalse(kinds.is_chained(one, one))
+        self.assertTrue(kinds.is_chained(one, (one + other)[-kinds.LAST_BYTES :]))
 
 
 class OpusTests(SynchronousTestCase):

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from audiosvc import errors
 from audiosvc.sources.kinds import FIRST_BYTES as MOST_BYTES
+from audiosvc.sources.kinds import LAST_BYTES
 from audiosvc.sources.look import (
     FIRST_BYTES,
     LIST_BYTES,
@@ -35,9 +36,13 @@ MEDIA_LIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\na.ts\n"
 @dataclass
 class Answered:
     body: bytes = b""
-    status: int = 200
+    status: int = 206
     headers: Mapping[str, str] = field(default_factory=dict)
     url: str = ""
+
+
+def ogg(serial: bytes, flags: int) -> bytes:
+    return b"OggS\0" + bytes([flags]) + bytes(8) + serial + bytes(8) + b"\1\x08OpusHead"
 
 
 class Web:
@@ -54,6 +59,8 @@ class Web:
     ) -> Deferred[Answer]:
         self.asked.append(url)
         self.limits.add((headers["Range"], most_bytes, seconds, redirects))
+        if not headers["Range"].startswith("bytes=0-"):
+            url = f"{url} {headers['Range']}"
         if self.held is not None:
             self.held.append(Deferred())
             return self.held[-1]
@@ -79,6 +86,55 @@ class LookTestCase(SynchronousTestCase):
         assert isinstance(seen, Source)
         assert isinstance(seen.media, Http)
         return seen, seen.media
+
+
+class CountedTests(LookTestCase):
+    """Whether a position has to be counted to."""
+
+    def counted(self, first: Answered, last: Answered | Exception | None = None) -> bool:
+        places: dict[str, Answered | Exception] = {"http://h/a": first}
+        if last is not None:
+            places[f"http://cdn/a bytes={500_000 - LAST_BYTES}-499999"] = last
+        return self.source(places)[1].counted
+
+    def test_an_ogg_is_looked_at_from_both_ends(self) -> None:
+        first = Answered(ogg(b"one1", 2), headers={"content-range": "bytes 0-12287/500000"}, url="http://cdn/a")
+        for last, counted in (
+            (Answered(ogg(b"two2", 0)), True),
+            (Answered(ogg(b"one1", 0)), False),
+            (Answered(ogg(b"two2", 0), 200), False),
+            (Answered(b"", 416), False),
+            (errors.SourceTimeout(), False),
+        ):
+            self.assertEqual(self.counted(first, last), counted, last)
+            self.assertEqual(len(self.web.asked), 2)
+        ends = {(f"bytes={500_000 - LAST_BYTES}-499999", LAST_BYTES, LOOK_SECONDS, REDIRECTS_MOST)}
+        self.assertEqual({limit for limit in self.web.limits if limit[1] == LAST_BYTES}, ends)
+
+    def test_a_short_one_is_looked_at_once(self) -> None:
+        for body, counted in ((ogg(b"one1", 2) + ogg(b"two2", 0), True), (ogg(b"one1", 2), False)):
+            there = {"content-range": f"bytes 0-{len(body) - 1}/{len(body)}"}
+            self.assertEqual(self.counted(Answered(body, headers=there)), counted)
+            self.assertEqual(self.counted(Answered(body)), counted)
+            self.assertEqual(len(self.web.asked), 1)
+
+    def test_the_end_of_other_media_is_not_looked_at(self) -> None:
+        self.assertFalse(self.counted(Answered(SOUND, headers={"content-range": "bytes 0-12287/500000"})))
+        self.assertEqual(len(self.web.asked), 1)
+
+    def test_a_server_that_gives_no_parts_leaves_no_choice(self) -> None:
+        for body in (SOUND, ogg(b"one1", 2)):
+            for headers, counted in (
+                ({"content-length": "500000"}, True),
+                ({"content-length": "500000", "accept-ranges": "none"}, True),
+                ({"content-length": "500000", "accept-ranges": "bytes"}, False),
+                ({}, False),
+            ):
+                self.assertEqual(self.counted(Answered(body, 200, headers)), counted, headers)
+
+    def test_neither_stations_nor_playlists_are_counted_in(self) -> None:
+        self.assertFalse(self.counted(Answered(SOUND, 200, {"icy-name": "A Station"})))
+        self.assertFalse(self.counted(Answered(MEDIA_LIST, 200, {"content-length": "49"})))
 
 
 class SightTests(LookTestCase):

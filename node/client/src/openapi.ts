@@ -31,6 +31,7 @@ export interface Snapshot {
   underruns: number;
   recoveries: number;
   dropped: number;
+  passthrough: boolean;
   held: boolean;
 }
 

@@ -88,6 +88,8 @@ class Sound:
     first: int
     written: int = 0
     hung_up: bool = False
+    asked: float | None = None
+    """Seconds that were asked for, which FFmpeg does not exceed."""
     pcm: bytes = field(init=False)
 
     def begins(self, position: float) -> int:
@@ -96,7 +98,8 @@ class Sound:
 
     def __post_init__(self) -> None:
         numbers = range(self.first, self.first + FRAMES_MOST)
-        self.pcm = b"".join(array("h", [2 * n + 1]).tobytes() * (2 * FRAME_SAMPLES) for n in numbers)
+        pcm = b"".join(array("h", [2 * n + 1]).tobytes() * (2 * FRAME_SAMPLES) for n in numbers)
+        self.pcm = pcm if self.asked is None else pcm[: round(self.asked * SAMPLE_RATE) * 4]
 
 
 @dataclass
@@ -312,8 +315,8 @@ class SessionMachine(RuleBasedStateMachine):
         for child in self.reactor.children[len(self.sounds) :]:
             argv = " ".join(child.argv)
             url = re.findall(r"-i file:(\S+)", argv)[0]
-            at = re.findall(r"-ss (\S+)", argv)
-            self.sounds.append(Sound(child, url, float(at[0]) if at else 0.0, len(self.sounds) * FRAMES_MOST))
+            at, asked = (next(map(float, re.findall(rf" {option} (\S+)", argv)), None) for option in ("-ss", "-t"))
+            self.sounds.append(Sound(child, url, at or 0.0, len(self.sounds) * FRAMES_MOST, asked=asked))
         living: dict[str, int] = {}
         for sound in self.sounds:
             if sound.child.alive:

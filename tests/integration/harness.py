@@ -28,6 +28,7 @@ from twisted.web.client import HTTPConnectionPool
 
 from audiosvc.audio import SAMPLE_RATE
 from audiosvc.codec.opus import Decoder as OpusDecoder
+from audiosvc.delivery.protocol import GRACE_SECONDS
 from audiosvc.extract.extractors import WORKER
 from audiosvc.wire.codec import Decoder, Received, encode_line
 from audiosvc.wire.messages import CREDIT_MOST, TERMINAL, Credit, Line, Packet, SessionEvent, Subscribe
@@ -165,15 +166,20 @@ class Daemon:
     # --- the socket ------------------------------------------------------------------------------------------------
 
     async def connect(self, *lines: Line, client: Client | None = None) -> Client:
-        """A client that sends `lines` in one piece and records all it hears; returns once it is served."""
+        """A client that sends `lines` in one piece and records all it hears; returns once it is served.
+
+        How many are served is no sign of that: others come and go.
+        """
         client = client or Client()
         self.clients.append(client)
-        served = await self.connections()
         await connectProtocol(UNIXClientEndpoint(reactor, str(self.socket)), client)
         if lines:
             client.send(*lines)
-        while await self.connections() <= served:
-            await sleep(0.01)
+        await until(lambda: client.received, "the daemon's hello")
+        if not lines:
+            await sleep(2 * GRACE_SECONDS)
+        # By the time this is answered the lines have been read: they were sent before.
+        await self.get("/health")
         return client
 
     async def disconnect(self, client: Client) -> None:

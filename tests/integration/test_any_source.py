@@ -11,7 +11,6 @@ from urllib.parse import quote
 import pytest
 import pytest_twisted
 
-from audiosvc.audio import FRAME_SECONDS
 from audiosvc.ffmpeg.command import EXACT_SECONDS
 from audiosvc.wire.messages import Metadata
 from tests.integration.conftest import Start
@@ -77,7 +76,9 @@ async def heard(daemon: Daemon, site: Site, kind: Kind) -> tuple[str, list[str]]
     check(part.types == ["ready", "finished"], f"events {part.types}, {part.outcome}")
     begun = part.off(START, mono=kind.mono)
     check(abs(begun) <= NEAR, f"from {START} s {begun:.3f} s off")
-    check(part.seconds == round(-(-PART // FRAME_SECONDS) * FRAME_SECONDS, 3), f"{part.seconds} s of {PART}")
+    check(part.seconds == PART, f"{part.seconds} s of {PART}")
+    for hearing in (whole, sought, part):
+        hearing.client.close()
     line = (
         f"{kind.name:15} {whole.seconds:6.2f} s, said {ready.duration}, off {off * 1000:6.1f} ms, first packet"
         f" {whole.waited * 1000:4.0f} ms; to {SEEK} s: off {landed * 1000:6.1f} ms in {took * 1000:4.0f} ms;"

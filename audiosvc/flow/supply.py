@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosvc.audio import FRAME_BYTES, FRAME_SAMPLES, SAMPLE_RATE
+from audiosvc.audio import FRAME_BYTES, FRAME_SAMPLES, FRAME_SECONDS, SAMPLE_RATE
 from audiosvc.codec.ogg import PRE_SKIP
 from audiosvc.errors import AudioServiceError, ExtractionFailed, SourceTimeout, SpawnFailed
 from audiosvc.ffmpeg.pipes import PIPE_BYTES
@@ -195,6 +195,14 @@ class Supply:
 
     def take(self, most: int) -> list[bytes] | None:
         """Up to `most` packets; none if there are none now or what comes next is `unpassable`, None at the end."""
+        if self._until is not None and self._openings:
+            # The last of the source's own packets may hold more than was asked for.
+            room = round((self._until - self.position) / FRAME_SECONDS)
+            if self._given and room <= 0:
+                self._let_go()
+                self._end(None)
+                return None
+            most = min(most, max(1, room))
         while self._openings:
             opening = self._openings[0]
             if passed := opening.take(most):

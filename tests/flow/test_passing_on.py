@@ -54,8 +54,15 @@ class FFmpegTestCase(PipelineTestCase):
         self.most = 10**6
         """Bytes that a child writes at a time."""
 
-    def play(self, source: Source = CHORD, at: float = 0.0, volume: float = 1.0, asked: bool = False) -> Pipeline:
-        pipeline = self.make(source, at, bitrate=96_000, volume=volume, asked=asked)
+    def play(
+        self,
+        source: Source = CHORD,
+        at: float = 0.0,
+        volume: float = 1.0,
+        asked: bool = False,
+        duration: float | None = None,
+    ) -> Pipeline:
+        pipeline = self.make(source, at, duration, bitrate=96_000, volume=volume, asked=asked)
         pipeline.start(succeed(None))
         return pipeline
 
@@ -130,6 +137,15 @@ class PassingOnTests(FFmpegTestCase):
             self.assertEqual(self.pull(pipeline, 40), OWN[first : first + 40])
             pipeline.close()
             self.serve()
+
+    def test_a_part_is_as_long_as_was_asked_for(self) -> None:
+        for name in ("20.opus", "20.webm", "60.opus", "10.opus"):
+            for at, duration, count in ((0.0, 2.0, 100), (5.02, 1.98, 99), (3.333, 1.11, 56), (4.0, 0.001, 1)):
+                pipeline = self.play(chord(name), at, duration=duration)
+                self.assertIn(len(self.pull(pipeline)), (count, count - (count == 56)), f"{name} from {at} s")
+                self.assertIsNone(pipeline.failure)
+                pipeline.close()
+                self.serve()
 
     def test_other_containers_frames_and_a_chain(self) -> None:
         for name in ("20.webm", "60.opus", "10.opus", "mono.opus", "chain.opus"):

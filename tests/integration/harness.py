@@ -213,7 +213,12 @@ class Daemon:
 
     def children(self) -> list[int]:
         """Processes whose parent is the daemon, zombies included, but not those that read pages, which stay."""
-        return [int(path.name) for path in Path("/proc").glob("[0-9]*") if _is_child(path, self.pid)]
+        found = (path for path in Path("/proc").glob("[0-9]*") if _parent(path) == self.pid)
+        return [int(path.name) for path in found if not _is_worker(path)]
+
+    def workers(self) -> int:
+        """Processes that read pages."""
+        return sum(_parent(path) == self.pid and _is_worker(path) for path in Path("/proc").glob("[0-9]*"))
 
     def zombies(self) -> int:
         return sum("State:\tZ" in Path(f"/proc/{pid}/status").read_text() for pid in self.children())
@@ -328,10 +333,16 @@ def cpu_seconds(pid: int) -> float:
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
-def _is_child(process: Path, parent: int) -> bool:
+def _parent(process: Path) -> int:
     try:
-        fields = (process / "stat").read_text().rpartition(")")[2].split()
-        return int(fields[1]) == parent and str(WORKER).encode() not in (process / "cmdline").read_bytes()
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _is_worker(process: Path) -> bool:
+    try:
+        return str(WORKER).encode() in (process / "cmdline").read_bytes()
     except OSError:
         return False
 

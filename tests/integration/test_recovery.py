@@ -111,9 +111,8 @@ async def run(daemon: Daemon, cases: list[Awaitable[Look]]) -> None:
     # The gap is this process's as well, which serves the site; what the daemon had to give was there in time.
     assert (await daemon.get("/session/other/status"))["underruns"] == 0
     assert health["sessions"]["streaming"] == 1
-    # What stays beside it are workers that read pages, with three pipes each.
-    stay = len(daemon.children()) - 1
-    await until(lambda: daemon.fds() <= fds + 2 + 3 * stay, "what was opened is closed", 5)
+    # What stays are workers that read pages, with three pipes each.
+    await until(lambda: daemon.fds() <= fds + 2 + 3 * daemon.workers(), "what was opened is closed", 5)
 
 
 # --- the child -------------------------------------------------------------------------------------------------------

@@ -220,7 +220,7 @@ async def test_a_bad_server_ends_the_track_in_an_error_that_says_why(start: Star
             client.send(Credit("s13", CREDIT_MOST))
         return len(took) == len(waiting)
 
-    await until(all_ended, "every track ends", patience=FIRST_PACKET_SECONDS + 15)
+    await until(all_ended, "every track ends", patience=FIRST_PACKET_SECONDS + 30)
     print()
     for session_id, url in waiting.items():
         (end,) = client.ends(session_id)

@@ -39,6 +39,9 @@ T = TypeVar("T")
 PATIENCE = 30.0
 """Seconds after which something that should happen soon has not happened."""
 
+WORKER_MARK = "/".join(WORKER.parts[-3:]).encode()
+"""In the command line of what reads pages, be the daemon's package this one or one that is installed."""
+
 PF_EXITING = 0x4
 """Linux's mark of a process on its way out, in the flags of /proc/PID/stat."""
 
@@ -342,7 +345,7 @@ def _parent(process: Path) -> int:
 
 def _is_worker(process: Path) -> bool:
     try:
-        return str(WORKER).encode() in (process / "cmdline").read_bytes()
+        return WORKER_MARK in (process / "cmdline").read_bytes()
     except OSError:
         return False
 

@@ -117,7 +117,7 @@ class KilledTests(RecoveryTestCase):
         async def doing() -> None:
             for source, kills in (
                 (Source("x", Tone(440.5, 48.0), duration=48.0), KILLS),
-                (web(f"{self.base}/music/piece.ogg", duration=float(SECONDS)), 6),
+                (web(f"{self.base}/music/piece.ogg", duration=float(SECONDS)), 4),
             ):
                 listener = Listener()
                 pipeline = Pipeline(

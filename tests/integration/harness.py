@@ -123,7 +123,8 @@ class Daemon:
 
     async def start(self, *options: str, **environ: str) -> Daemon:
         self.spawn(*options, **environ)
-        pattern = re.compile(r"listening on IPv[46]Address\(.*?port=(\d+)")
+        # Its socket is the last that it listens on.
+        pattern = re.compile(r"listening on IPv[46]Address\(.*?port=(\d+).*listening on UNIXAddress", re.DOTALL)
         await until(lambda: pattern.search(self.log) or self.process.ended, "the daemon listens")
         found = pattern.search(self.log)
         assert found, self.log
@@ -174,8 +175,8 @@ class Daemon:
         How many are served is no sign of that: others come and go.
         """
         client = client or Client()
-        self.clients.append(client)
         await connectProtocol(UNIXClientEndpoint(reactor, str(self.socket)), client)
+        self.clients.append(client)
         if lines:
             client.send(*lines)
         await until(lambda: client.received, "the daemon's hello")

@@ -10,6 +10,9 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+PLAYLISTS = ("hls", "dash")
+"""Demuxers that are given options of their own."""
+
 ANSWER_SECONDS = 5
 """How long a program may take to say its version; Debian's FFmpeg takes 0.1 s to be loaded, longer from a cold disk."""
 
@@ -24,21 +27,27 @@ def find_ffmpeg(path: str | None = None) -> str:
             raise ValueError(f"{path} may not be executed")
         if not _is_ffmpeg(named):
             raise ValueError(f"{path} is not FFmpeg: it does not answer -version as FFmpeg does")
-        hls_options(str(named))
+        _ask(str(named))
         return str(named)
     found = _in_the_wheel() or shutil.which("ffmpeg")
     if found is None:
         raise ValueError("no FFmpeg found: install imageio-ffmpeg or FFmpeg, or name one")
     found = str(Path(found).absolute())
-    hls_options(found)
+    _ask(found)
     return found
 
 
 @cache
-def hls_options(ffmpeg: str) -> frozenset[str]:
-    """The options of `ffmpeg`'s HLS demuxer, which differ much between versions; asked of it once, when it is found."""
-    said = _answer(ffmpeg, "-hide_banner", "-h", "demuxer=hls").decode("ascii", "replace")
+def demuxer_options(ffmpeg: str, demuxer: str) -> frozenset[str]:
+    """The options of one of `ffmpeg`'s demuxers, which differ much between versions; asked of it once."""
+    said = _answer(ffmpeg, "-hide_banner", "-h", f"demuxer={demuxer}").decode("ascii", "replace")
     return frozenset(re.findall(r"^ +-(\w+) ", said, re.MULTILINE))
+
+
+def _ask(ffmpeg: str) -> None:
+    """Whatever takes time to be told, when it is found."""
+    for demuxer in PLAYLISTS:
+        demuxer_options(ffmpeg, demuxer)
 
 
 def _is_ffmpeg(program: Path) -> bool:

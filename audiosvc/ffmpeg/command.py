@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from audiosvc.audio import FRAME_SAMPLES, FRAME_SECONDS, SAMPLE_RATE
 from audiosvc.codec.passing import LEAD_SECONDS
 from audiosvc.errors import UnsupportedUrl
-from audiosvc.ffmpeg.binary import hls_options
+from audiosvc.ffmpeg.binary import demuxer_options
 from audiosvc.ffmpeg.report import COLOURS
 from audiosvc.sources.model import File, Http, Media, Source, Tone
 
@@ -25,13 +25,21 @@ RECONNECT_SECONDS = 4
 EXACT_SECONDS = 600
 """Up to where an MP3 of a varying bit rate is sought in exactly, by fetching all that lies before.
 
-Its table of contents is off by up to 0.4 % of its length, a second in a song: too much to go on from after a break."""
+Its table of contents tells places in 256ths of the file and so is off by up to 0.4 % of its length, a second in a song:
+too much to go on from after a break. Further on that is what a seek may be off, 14 s in an hour of which to fetch all
+would take some 50 MB."""
 
-_HLS = {"seg_max_retry": "3", "extension_picky": "0", "http_seekable": "0", "http_persistent": "0"}
-"""A segment that does not come is asked for again before it is left out. It may have any name, as CDNs give it any:
-what it may be is bounded by the lists of formats and protocols, and where it may lie by the door. Where segments are
-ranges of one file FFmpeg 9 loses most of the sound, unless it is told that servers know no ranges (then it asks for the
-very ranges, and not for all up to the file's end) and not to use a connection twice."""
+_PLAYLISTS = {
+    "hls": {"seg_max_retry": "3", "extension_picky": "0", "http_seekable": "0", "http_persistent": "0"},
+    "dash": {"max_reload": "16"},
+}
+"""A segment of HLS that does not come is asked for again before it is left out. It may have any name, as CDNs give it
+any: what it may be is bounded by the lists of formats and protocols, and where it may lie by the door. Where segments
+are ranges of one file FFmpeg 9 loses most of the sound, unless it is told that servers know no ranges (then it asks for
+the very ranges, and not for all up to the file's end) and not to use a connection twice.
+
+A segment of DASH that is not there FFmpeg leaves out for the next one at once, and where it reckons by the clock what
+is there by now, that is none of them: this is after how many it ends."""
 
 CHUNK_SAMPLES = 5 * FRAME_SAMPLES
 """Samples that go through FFmpeg's filters and into the pipe together: a tenth fewer cycles than a frame at a time.
@@ -97,6 +105,9 @@ def decode_argv(ffmpeg: str, source: Source, position: float = 0.0, duration: fl
         early = media.counted or _sought_in_hls(media, position)
         start = max(0.0, position - LEAD_SECONDS) if source.opus and not early else position
         argv = _played(ffmpeg, media, start, None if duration is None or early else max(duration, FRAME_SECONDS))
+        if source.live and isinstance(media, Http) and media.demuxer == "dash":
+            # Not ahead of its clock, which is not ahead of its segments if the playlist names a delay.
+            argv.insert(argv.index("-i"), "-re")
         if start < position:
             argv += ["-ss", _seconds(position - start)]
     shape = f"aformat=sample_fmts=s16:sample_rates={SAMPLE_RATE}:channel_layouts=stereo"
@@ -203,10 +214,9 @@ def _http(ffmpeg: str, media: Http, position: float) -> list[str]:
         argv += ["-fflags", "+fastseek"]
     if media.demuxer is not None:
         # Options of a demuxer are fatal to every other one.
-        argv += ["-f", media.demuxer]
-    if media.demuxer == "hls":
-        known = hls_options(ffmpeg)
-        argv += [word for name, value in _HLS.items() if name in known for word in (f"-{name}", value)]
+        known = demuxer_options(ffmpeg, media.demuxer)
+        options = {name: value for name, value in _PLAYLISTS[media.demuxer].items() if name in known}
+        argv += ["-f", media.demuxer, *(word for name, value in options.items() for word in (f"-{name}", value))]
     headers = _headers(media.headers)
     return [*argv, "-headers", headers] if headers else argv
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections import Counter
+from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -60,6 +63,8 @@ def streams() -> Path:
     _ffmpeg(folder / "aes", "-i", str(steps), "-c", "copy", *hls, "-hls_key_info_file", "about", "a.m3u8")
     dash = ("-f", "dash", "-seg_duration", str(SEGMENT))
     cut("dash", "-c", "copy", *dash, name="a.mpd")
+    # Without an edit list, which FFmpeg would apply to every segment.
+    cut("numbered", "-c:a", "aac", *dash, "-format_options", "use_editlist=0", name="a.mpd")
     cut("opus", "-c:a", "libopus", *dash, "-dash_segment_type", "webm", name="a.mpd")
     cut("live", "-c", "copy", "-f", "hls", "-hls_time", str(LIVE_SEGMENT), "-hls_list_size", "0")
     variants = ("-map", "0:v", "-map", "1:a") * 2 + ("-map", "1:a", "-c:v", "mpeg4", "-g", "5", "-c:a", "aac")
@@ -133,6 +138,46 @@ class Live(Resource):
             request.setResponseCode(404)
             return b""
         return (self._folder / name).read_bytes()
+
+
+class LiveDash(Resource):
+    """`a.mpd`, dynamic, whose segments are told by their numbers, and these once it is their time.
+
+    `delay` is by how many seconds a player should stay behind, None where it does not say.
+    """
+
+    isLeaf = True
+    missed = 0
+
+    def __init__(self, folder: Path, delay: int | None) -> None:
+        super().__init__()
+        self._folder = folder
+        self._delay = delay
+        self._begun = int(time.time()) - LENGTH // 2
+
+    def render_GET(self, request: Request) -> bytes:
+        name = request.postpath[0].decode()
+        if name == "a.mpd":
+            request.setHeader("content-type", "application/dash+xml")
+            return self._listed().encode()
+        segment = re.fullmatch(r"chunk-stream0-(\d+)\.m4s", name)
+        if segment and int(segment[1]) * SEGMENT > time.time() - self._begun:
+            self.missed += 1
+            request.setResponseCode(404)
+            return b""
+        return (self._folder / name).read_bytes()
+
+    def _listed(self) -> str:
+        begun = datetime.fromtimestamp(self._begun, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        delay = "" if self._delay is None else f'suggestedPresentationDelay="PT{self._delay}S"'
+        return (
+            '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="dynamic" minimumUpdatePeriod="PT60S"'
+            f' availabilityStartTime="{begun}" minBufferTime="PT2S" {delay}><Period id="0" start="PT0S">'
+            '<AdaptationSet contentType="audio" mimeType="audio/mp4"><Representation id="0" codecs="mp4a.40.2"'
+            ' bandwidth="96000" audioSamplingRate="44100"><SegmentTemplate timescale="1" startNumber="1"'
+            f' duration="{SEGMENT}" initialization="init-stream0.m4s" media="chunk-stream0-$Number%05d$.m4s"/>'
+            "</Representation></AdaptationSet></Period></MPD>"
+        )
 
 
 class Faulty(Resource):

@@ -11,7 +11,7 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from audiosvc.ffmpeg import binary
-from audiosvc.ffmpeg.binary import find_ffmpeg, hls_options
+from audiosvc.ffmpeg.binary import demuxer_options, find_ffmpeg
 
 NO_WHEEL = {"imageio_ffmpeg": None, "imageio_ffmpeg.binaries": None}
 
@@ -75,7 +75,8 @@ class FindTests(SynchronousTestCase):
             error = self.assertRaises(ValueError, find_ffmpeg)
         self.assertIn("no FFmpeg found", str(error))
 
-    def test_its_options_for_hls_are_asked_of_it_and_of_none_that_does_not_answer(self) -> None:
-        self.assertLess({"live_start_index", "http_persistent"}, hls_options(find_ffmpeg()))
-        self.assertEqual(hls_options(str(self.program("ffmpeg"))), set())
-        self.assertEqual(hls_options("/nowhere/ffmpeg"), set())
+    def test_the_options_of_demuxers_are_asked_of_it_and_of_none_that_does_not_answer(self) -> None:
+        self.assertLess({"live_start_index", "http_persistent"}, demuxer_options(find_ffmpeg(), "hls"))
+        self.assertIn("allowed_extensions", demuxer_options(find_ffmpeg(), "dash"))
+        self.assertEqual(demuxer_options(str(self.program("ffmpeg")), "hls"), set())
+        self.assertEqual(demuxer_options("/nowhere/ffmpeg", "hls"), set())

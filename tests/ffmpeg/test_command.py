@@ -126,7 +126,8 @@ class DecodeTests(SynchronousTestCase):
 
 class StreamTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.patch(command, "hls_options", lambda ffmpeg: frozenset({"extension_picky", "http_seekable"}))
+        known = {"hls": frozenset({"extension_picky", "http_seekable"}), "dash": frozenset({"max_reload"})}
+        self.patch(command, "demuxer_options", lambda ffmpeg, demuxer: known[demuxer])
 
     def test_a_playlist_is_opened_as_what_it_is_with_the_options_that_this_ffmpeg_knows(self) -> None:
         made = argv(Http("http://h/x", demuxer="hls"))
@@ -134,6 +135,12 @@ class StreamTests(SynchronousTestCase):
         self.assertNotIn("-seg_max_retry", made)
         made = argv(Http("http://h/x", demuxer="dash"))
         self.assertEqual((value(made, "-f"), "-extension_picky" in made), ("dash", False))
+        self.assertEqual(value(made, "-max_reload"), "16")
+
+    def test_live_dash_is_read_at_its_own_pace(self) -> None:
+        for live, demuxer, paced in ((True, "dash", True), (False, "dash", False), (True, "hls", False)):
+            made = decode_argv("/usr/bin/ffmpeg", Source("x", Http("http://h/x", demuxer=demuxer), live=live))
+            self.assertEqual("-re" in made[: made.index("-i")], paced)
 
     def test_options_of_a_playlist_are_not_given_to_other_media(self) -> None:
         self.assertEqual(

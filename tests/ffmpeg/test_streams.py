@@ -15,7 +15,18 @@ from twisted.web.server import Site
 from audiosvc.ffmpeg.command import child_environment, decode_argv
 from audiosvc.ffmpeg.report import Report
 from audiosvc.sources.model import Http, Source
-from tests.ffmpeg.broadcast import LENGTH, LIVE_BEGUN, LIVE_SEGMENT, SEGMENT, Counting, Faulty, Live, Station, streams
+from tests.ffmpeg.broadcast import (
+    LENGTH,
+    LIVE_BEGUN,
+    LIVE_SEGMENT,
+    SEGMENT,
+    Counting,
+    Faulty,
+    Live,
+    LiveDash,
+    Station,
+    streams,
+)
 from tests.ffmpeg.media import FFMPEG, SAMPLE, hertz, seconds
 
 TITLES = [
@@ -63,9 +74,11 @@ class StreamTestCase(TestCase):
         station: bool = False,
         patience: float | None = None,
         report: Report | None = None,
+        live: bool = False,
+        duration: float | None = None,
     ) -> Deferred[Decoded]:
         media = Http(f"{self.base}/{path}", demuxer=demuxer, station=station)
-        argv = decode_argv(FFMPEG, Source(path, media), position)
+        argv = decode_argv(FFMPEG, Source(path, media, live=live), position, duration)
         if patience is not None:
             argv[argv.index("-rw_timeout") + 1] = str(round(patience * 1e6))
         done = getProcessOutputAndValue(argv[0], argv[1:], env=child_environment(os.environ))
@@ -165,6 +178,29 @@ class LiveTests(StreamTestCase):
         self.assertApproximates(seconds(decoded.pcm), LENGTH - joined, 0.3)
         self.assertEqual(decoded.second(0.6), int(joined + 0.6))
         self.assertEqual((decoded.report.duration, decoded.report.live), (None, True))
+
+    @inlineCallbacks
+    def test_live_dash_is_followed_at_its_pace_where_it_names_a_delay(self) -> Any:
+        dash = LiveDash(streams() / "numbered", delay=4)
+        self.root.putChild(b"live", dash)
+        decoded = yield self.decode("live/a.mpd", demuxer="dash", live=True, duration=7)
+        # The last frame is short by the encoder's delay.
+        self.assertGreaterEqual(seconds(decoded.pcm), 6.9)
+        heard = [decoded.second(at + 0.4) for at in range(7)]
+        # FFmpeg reckons twice where to begin, and where that falls into the same segment it is heard twice.
+        first, rest = heard[:SEGMENT], heard[SEGMENT:]
+        self.assertIn(rest[0], (first[0], first[-1] + 1))
+        for part in (first, rest):
+            self.assertEqual(part, list(range(part[0], part[0] + len(part))))
+        self.assertEqual((dash.missed, decoded.report.live, decoded.report.broken), (0, True, False))
+
+    @inlineCallbacks
+    def test_where_it_names_none_its_end_is_told(self) -> Any:
+        dash = LiveDash(streams() / "numbered", delay=None)
+        self.root.putChild(b"live", dash)
+        decoded = yield self.decode("live/a.mpd", demuxer="dash", live=True)
+        self.assertEqual((seconds(decoded.pcm), decoded.report.error().code), (0, "source_not_found"))
+        self.assertLessEqual(dash.missed, 20)
 
 
 class StationTests(StreamTestCase):

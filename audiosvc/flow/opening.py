@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -16,6 +15,7 @@ from audiosvc.ffmpeg.command import copy_argv, decode_argv
 from audiosvc.ffmpeg.pipes import PIPE_BYTES
 from audiosvc.ffmpeg.process import Child, Pending
 from audiosvc.ffmpeg.report import Report
+from audiosvc.flow.openings import IOpener
 from audiosvc.flow.watch import Watch
 from audiosvc.flow.workshop import Workshop
 from audiosvc.interfaces import IPermit
@@ -40,22 +40,6 @@ WHOLE = CHANNELS * SAMPLE_BYTES
 """Bytes of one sample of both channels. A child that is killed leaves its last one in pieces."""
 
 
-class IOpener(Protocol):
-    """Who opens a source. It is not called any more once it has dropped the opening."""
-
-    def opening_started(self, opening: Opening) -> None:
-        """Its child runs."""
-
-    def opening_failed(self, opening: Opening, error: AudioServiceError) -> None:
-        """No child came of it."""
-
-    def opening_readable(self, opening: Opening) -> None:
-        """What was waited for may be there."""
-
-    def opening_over(self, opening: Opening) -> None:
-        """The child is reaped, and all that it had written is in `left`."""
-
-
 class Opening:
     """`source` from `position` on, for `duration` seconds or to its end: its PCM, or its Opus packets if `copied`.
 
@@ -65,6 +49,8 @@ class Opening:
     """
 
     log = Logger()
+    odd = False
+    """FFmpeg is who makes sense of whatever is odd."""
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ from audiosvc.errors import AudioServiceError, ExtractionFailed, SourceTimeout, 
 from audiosvc.ffmpeg.pipes import PIPE_BYTES
 from audiosvc.ffmpeg.report import Report
 from audiosvc.flow.opening import WHOLE, Opening
+from audiosvc.flow.openings import IOpening
 from audiosvc.flow.verdict import Past, Sequel, judge
 from audiosvc.flow.watch import Watch
 from audiosvc.flow.workshop import Workshop
@@ -99,7 +100,7 @@ class Supply:
         self._label = label
         self._refresh = refresh
         self._length = source.duration
-        self._openings: deque[Opening] = deque()
+        self._openings: deque[IOpening] = deque()
         """The newest last; those before it are over, and what they left is read first."""
         self._given = 0
         """Bytes of sound that were read; a packet counts as the PCM in it."""
@@ -218,7 +219,7 @@ class Supply:
                 return []
         return self._nothing_left([])
 
-    def _is_past(self, opening: Opening) -> bool:
+    def _is_past(self, opening: IOpening) -> bool:
         """Whether the oldest opening, which has nothing to read, is done with."""
         if opening.over:
             self._openings.popleft()
@@ -241,7 +242,7 @@ class Supply:
         if self._openings:
             self._openings[-1].wait()
 
-    def _begin(self, opening: Opening) -> bool:
+    def _begin(self, opening: IOpening) -> bool:
         """The first sound of `opening` is read now. False if it lies behind the end."""
         opening.began = True
         self.report = report = opening.report
@@ -273,7 +274,14 @@ class Supply:
         self._opened_at = self._reached
         position = self._origin + _seconds(self._reached)
         left = None if self._until is None else max(0.0, self._until - position)
-        opening = Opening(
+        opening = self._make(position, left)
+        opening.report.on_title = self._reader.supply_titled
+        self._openings.append(opening)
+        self._gone.addCallback(lambda _: opening.start())
+
+    def _make(self, position: float, left: float | None) -> IOpening:
+        """Whoever can open the source from `position` on, for `left` seconds, with the least effort."""
+        return Opening(
             self._workshop,
             self,
             self._source,
@@ -284,16 +292,13 @@ class Supply:
             again=self._reached > 0,
             recovers=self._recovering,
         )
-        opening.report.on_title = self._reader.supply_titled
-        self._openings.append(opening)
-        self._gone.addCallback(lambda _: opening.start())
 
     @property
     def _reached(self) -> int:
         """Bytes of sound that there are from the origin on, given or left."""
         return self._given + sum(opening.rest for opening in self._openings)
 
-    def opening_started(self, opening: Opening) -> None:
+    def opening_started(self, opening: IOpening) -> None:
         assert opening.gone is not None
         self._gone = opening.gone
         if not self._reached and self._deadline is None:
@@ -302,19 +307,19 @@ class Supply:
         if self._callback is not None:
             opening.wait()
 
-    def opening_readable(self, opening: Opening) -> None:
+    def opening_readable(self, opening: IOpening) -> None:
         if self.live and self._workshop.reactor.seconds() - self._waiting_since >= EDGE_SECONDS:
             self._reader.supply_caught_up()
         self._tell()
 
-    def opening_failed(self, opening: Opening, error: AudioServiceError) -> None:
+    def opening_failed(self, opening: IOpening, error: AudioServiceError) -> None:
         self._openings.remove(opening)
         if self._reached and isinstance(error, SpawnFailed):
             self._again(error)
         else:
             self._end(error)
 
-    def opening_over(self, opening: Opening) -> None:
+    def opening_over(self, opening: IOpening) -> None:
         self._learn(opening.report)
         if opening.unpassable:
             self._cancel_deadline()
@@ -339,7 +344,7 @@ class Supply:
         if self._length is None and not report.guessed:
             self._length = report.duration
 
-    def _judge(self, opening: Opening) -> tuple[Sequel, AudioServiceError | None]:
+    def _judge(self, opening: IOpening) -> tuple[Sequel, AudioServiceError | None]:
         if opening.denial is not None:
             return Sequel.FAIL, opening.denial
         ends = [end for end in (None if self.live else self._length, self._until) if end is not None]

@@ -201,10 +201,14 @@ class FakeConnection:
         self.credit: dict[str, int] = {}
         self.held: dict[str, int | Held] = {}
         self.paused = False
+        self.streams = 0
         self.writes: list[bytes] = []
         self.received: list[Received] = []
         self._out: list[bytes] = []
         self._decoder = Decoder()
+
+    def hears(self, more: int) -> None:
+        self.streams += more
 
     def put(self, chunk: bytes) -> None:
         self._out.append(chunk)

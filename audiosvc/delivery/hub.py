@@ -229,11 +229,12 @@ class Hub:
             pacing = True
             owed = min(stream.owed + due, CATCH_UP)
             owed -= stream.pull(owed)
-            feed = stream.feed
-            stream.owed = owed if feed is not None and feed.flowing else 0
-            if stream.owed and feed is not None:
+            if owed and (feed := stream.feed) is not None and feed.flowing:
+                stream.owed = owed
                 feed.underran()
                 self.tally.underruns += 1
+            else:
+                stream.owed = 0
         for connection in self._connections:
             connection.flush()
         if not pacing:

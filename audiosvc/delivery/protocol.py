@@ -24,6 +24,12 @@ REFUSED_MOST = 100
 
 CONNECTIONS_MOST = 64
 
+UNSENT_BYTES = 64 * 1024
+"""What a connection may hold that its socket does not take, before it is paused: Twisted's own measure."""
+
+UNSENT_BYTES_A_STREAM = 1024
+"""The same where it hears very many: two beats of each at 128 kbit/s, or every beat of 200 sessions would pause it."""
+
 FLUSH_SECONDS = 2.0
 """How long a client may take, at shutdown, to read what was written to it."""
 
@@ -42,6 +48,7 @@ class Connection(Protocol):
         self.held: dict[str, int | Held] = {}
         self.paused = False
         self.lost: Deferred[None] = Deferred()
+        self._streams = 0
         self._lines = LineDecoder()
         self._refused = 0
         self._out: list[bytes] = []
@@ -87,6 +94,10 @@ class Connection(Protocol):
         self.transport.loseConnection()
 
     # --- to the hub and its streams ---------------------------------------------------------------------------------
+
+    def hears(self, more: int) -> None:
+        self._streams += more
+        self.transport.bufferSize = max(UNSENT_BYTES, self._streams * UNSENT_BYTES_A_STREAM)
 
     def put(self, chunk: bytes) -> None:
         self._out.append(chunk)

@@ -95,6 +95,9 @@ class IConnection(Protocol):
     def paused(self) -> bool:
         """Whether its socket is full."""
 
+    def hears(self, more: int) -> None:
+        """It is the owner of so many `more` streams, or fewer."""
+
     def put(self, chunk: bytes) -> None:
         """Add to what the next `flush` writes."""
 
@@ -184,16 +187,20 @@ class Stream:
 
     def detach(self) -> None:
         """Tell the owner, if it knows of the stream, that it hears it no more."""
-        if self.owner is not None and self._told:
+        owner, self.owner = self.owner, None
+        if owner is None:
+            return
+        if self._told:
             if middle := self._middle():
-                self.owner.put(encode_event(Detached(self.session_id, middle[0])))
+                owner.put(encode_event(Detached(self.session_id, middle[0])))
             elif self.feed is not None:
-                self.owner.put(encode_event(Detached(self.session_id, self.feed.track_id)))
-        self.owner = None
+                owner.put(encode_event(Detached(self.session_id, self.feed.track_id)))
+        owner.hears(-1)
 
     def attach(self, connection: IConnection, held: int | Held | None) -> None:
         """Make `connection` the owner, going back to what it holds; the next `pull` says where the stream stands."""
         self.owner = connection
+        connection.hears(1)
         self.owed = 0
         self._told = False
         if held is not None:
@@ -201,6 +208,8 @@ class Stream:
 
     def drop(self) -> None:
         """Forget everything; events that still wait were for nobody."""
+        if self.owner is not None:
+            self.owner.hears(-1)
         self._tally.events_dropped += sum(1 for entry in self._waiting if not entry.is_packet)
         self._waiting.clear()
         self._ring.clear()
@@ -268,16 +277,17 @@ class Stream:
         self._number += 1
 
     def _send(self, entry: Entry) -> None:
-        assert self.owner is not None
+        owner, what = self.owner, entry.what
+        assert owner is not None
         self._ring.append(entry)
-        self._ring_bytes += entry.size
+        if isinstance(what, bytes):
+            size = len(what)
+            owner.put(packet_head(self._field, size))
+            owner.put(what)
+            self._ring_bytes += HEAD_BYTES + size
+            self._tally.packets += 1
+            self._tally.bytes += size
+        else:
+            owner.put(encode_event(cast(Event, what)))
         while len(self._ring) > RING_ENTRIES and self._ring_bytes > RING_BYTES:
             self._ring_bytes -= self._ring.popleft().size
-        what = entry.what
-        if isinstance(what, bytes):
-            self.owner.put(packet_head(self._field, len(what)))
-            self.owner.put(what)
-            self._tally.packets += 1
-            self._tally.bytes += len(what)
-        else:
-            self.owner.put(encode_event(cast(Event, what)))

@@ -173,18 +173,16 @@ class Session:
         pipeline = self._pipeline
         if pipeline is None or not isinstance(self._state, lifecycle.Playing) or most <= 0:
             return 0
-        poured = min(most, len(self._headers))
-        for _ in range(poured):
-            self._hand(self._headers.popleft(), into)
+        headers = self._headers
+        poured = self._hand([headers.popleft() for _ in range(min(most, len(headers)))], into) if headers else 0
         # Taking may find the end, which frees the packet that was held back until then.
-        while packets := pipeline.take(most - poured):
-            for i, packet in enumerate(packets, 1):
-                if self._muxer is not None:
-                    packet = self._muxer.page(packet, last=pipeline.drained and i == len(packets))
-                self._hand(packet, into)
+        while poured < most and (packets := pipeline.take(most - poured)):
             self._frames += len(packets)
             self._frames_since += len(packets)
-            poured += len(packets)
+            if self._muxer is not None:
+                last = len(packets) if pipeline.drained else 0
+                packets = [self._muxer.page(packet, last=i == last) for i, packet in enumerate(packets, 1)]
+            poured += self._hand(packets, into)
         if poured:
             self._idle.touch()
         if pipeline.drained:
@@ -197,10 +195,12 @@ class Session:
     def abandoned(self) -> None:
         self._give(lifecycle.Stop("consumer_timeout"))
 
-    def _hand(self, payload: bytes, into: Callable[[bytes], None]) -> None:
-        self._packets += 1
-        self._bytes += len(payload)
-        into(payload)
+    def _hand(self, payloads: list[bytes], into: Callable[[bytes], None]) -> int:
+        for payload in payloads:
+            self._bytes += len(payload)
+            into(payload)
+        self._packets += len(payloads)
+        return len(payloads)
 
     # --- from the pipeline (IPipelineReader) and the resolver ---------------------------------------------------------
 

@@ -24,11 +24,13 @@ from audiosvc.delivery.protocol import (
     FLUSH_SECONDS,
     GRACE_SECONDS,
     REFUSED_MOST,
+    UNSENT_BYTES,
+    UNSENT_BYTES_A_STREAM,
     Connection,
     DeliveryFactory,
 )
 from audiosvc.wire.codec import LINE_MOST, Decoder, Received, encode_event, encode_line
-from audiosvc.wire.messages import Credit, Greeting, Hello, Packet, Ready, Refused, Subscribe
+from audiosvc.wire.messages import Credit, Greeting, Hello, Packet, Ready, Refused, Subscribe, Unsubscribe
 from tests.fakes import FakeFeed
 
 HELLO = Hello(1, ("subscribe", "credit", "resume"), f"audiosvc/{__version__}")
@@ -227,6 +229,15 @@ class BackpressureTests(ProtocolTestCase):
         self.assertEqual(transport.received(), [HELLO])
         connection.resumeProducing()
         self.assertEqual(len(transport.received()), 3)
+
+    def test_a_beat_of_very_many_sessions_does_not_fill_its_socket(self) -> None:
+        connection, transport = self.connect(encode_line(Greeting("c")))
+        self.clock.advance(0)
+        for n in range(1000):
+            self.open(f"s{n}")
+        self.assertEqual(transport.bufferSize, 1000 * UNSENT_BYTES_A_STREAM)
+        connection.dataReceived(b"".join(encode_line(Unsubscribe(f"s{n}")) for n in range(990)))
+        self.assertEqual(transport.bufferSize, UNSENT_BYTES)
 
     def test_a_producer_that_is_stopped_takes_no_more(self) -> None:
         connection, transport = self.connect()

@@ -1,7 +1,9 @@
-"""What README.rst and ARCHITECTURE.rst name is there: every option with its default, every path."""
+"""What README.rst, ARCHITECTURE.rst and docs/security.rst name is there: every option with its default, every path."""
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from pathlib import Path
 
@@ -10,8 +12,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from audiosvc.options import Options
 
 ROOT = Path(__file__).parents[1]
-SAID_OTHERWISE = {"socket": "see below", "ffmpeg": "imageio-ffmpeg's", "encoder-threads": "one per core"}
-"""Defaults that depend on the machine."""
+SAID_OTHERWISE = {
+    "socket": "see below",
+    "ffmpeg": "imageio-ffmpeg's",
+    "encoder-threads": "one per core",
+    "cache-size": "128M",
+    "cache-dir-size": "1G",
+}
+"""Defaults that depend on the machine, and those in bytes."""
 
 
 def shown(default: object) -> str:
@@ -52,3 +60,25 @@ class Architecture(SynchronousTestCase):
                 self.assertTrue((ROOT / path).exists(), path)
             else:
                 self.assertTrue((folder / path).exists(), path)
+
+
+class Security(SynchronousTestCase):
+    def test_every_threat_names_a_control_and_tests_that_are_there(self) -> None:
+        text = (ROOT / "docs" / "security.rst").read_text("utf-8")
+        table = text.partition(":widths:")[2].partition("\n\n")[2].partition("\n\n")[0]
+        rows = list(csv.reader(io.StringIO(table), skipinitialspace=True))
+        self.assertGreater(len(rows), 25)
+        for row in rows:
+            self.assertEqual(len(row), 3, row)
+            threat, control, shown_by = row
+            self.assertTrue(threat.strip() and control)
+            tests = re.findall(r"``(.+?)``", shown_by)
+            self.assertTrue(tests, threat)
+            for path in tests:
+                self.assert_tests(path)
+
+    def assert_tests(self, path: str) -> None:
+        """That the file is one that the runners take, and has tests in it."""
+        self.assertRegex(path, r"^tests/.*/test_\w+\.py$|^node/.*/test/[\w-]+\.test\.ts$")
+        found = re.search(r"^ *(?:async )?def test_|^ *test\(", (ROOT / path).read_text("utf-8"), re.MULTILINE)
+        self.assertIsNotNone(found, path)

@@ -25,6 +25,7 @@ from audiosvc.extract import results
 from audiosvc.extract.calls import Call, Garbage, Listing, Operation, Track, Trouble, decode, decode_ready
 from audiosvc.extract.process import Worker
 from audiosvc.interfaces import IDoor, IPermit, IReactor
+from audiosvc.sources.text import clean
 
 CALL_SECONDS = 20.0
 """For one answer."""
@@ -293,7 +294,7 @@ class Pool:
         if not place.ready:
             version = decode_ready(line)
             place.ready, self._failures = True, 0
-            self.log.info("an extractor is ready, yt-dlp {version}", version=version)
+            self.log.info("an extractor is ready, yt-dlp {version}", version=clean(version))
         else:
             self._answered(place, line)
         # Who was told may have asked again, and been given this very worker.

@@ -267,6 +267,7 @@ class BadInput(SynchronousTestCase):
         self.assertEqual(answer.headers["X-Content-Type-Options"], "nosniff")
         self.assertEqual(answer.headers["Server"], "audiosvc")
         self.assertEqual("Allow" in answer.headers, row.status == 405)
+        self.assertEqual([name for name in answer.headers if name.lower().startswith("access-control")], [])
         self.assertEqual("WWW-Authenticate" in answer.headers, row.status == 401)
         if row.code == "invalid_session_id":
             self.assertNotIn("session_id", answer.json)

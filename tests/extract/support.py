@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.error import ProcessDone, ProcessTerminated
@@ -25,7 +27,35 @@ TRACK = {
     "playlist": None,
 }  # fmt: skip
 
+PLANT = 'from pathlib import Path\nPath("{marker}").write_text("ran")\n'
+USER_AGENT = "EVIL"
+"""What the planted settings would send."""
+
 ENTRY = {"url": "http://page.example/1", "title": "One", "duration": None, "thumbnail": None, "uploader": None}
+
+
+def plant(home: Path, marker: Path) -> dict[str, str]:
+    """Plugins and settings wherever yt-dlp looks for them; returns the environment that leads there.
+
+    Whatever runs any of it leaves `marker` behind.
+    """
+    for place in ("", ".config/yt-dlp/plugins/evil", ".yt-dlp/plugins/evil", "yt-dlp-plugins/evil", "libs"):
+        for kind in ("extractor", "postprocessor"):
+            plugin = home / place / "yt_dlp_plugins" / kind / "evil.py"
+            plugin.parent.mkdir(parents=True, exist_ok=True)
+            plugin.write_text(PLANT.format(marker=marker))
+    for place in ("yt-dlp.conf", ".config/yt-dlp/config", ".config/yt-dlp.conf", ".yt-dlp/config"):
+        (home / place).write_text(f"--user-agent {USER_AGENT}\n--netrc\n--proxy ''\n--exec 'touch {marker}'\n")
+    (home / ".netrc").write_text("default login user password secret\n")
+    (home / "yt_dlp.py").write_text(PLANT.format(marker=marker))
+    return {
+        "HOME": str(home),
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(home / "libs"),
+        "XDG_CONFIG_HOME": str(home / ".config"),
+        "no_proxy": "*",
+        "NO_PROXY": "*",
+    }
 
 
 class FakePermit:
@@ -193,4 +223,4 @@ class _Web(Resource):
         return page(request)
 
 
-__all__ = ["ENTRY", "NOT_DONE_YET", "TRACK", "FakeDoor", "FakePermit", "FakeProcess", "FakeReactor", "WebDoor"]
+__all__ = ["ENTRY", "NOT_DONE_YET", "TRACK", "FakeDoor", "FakePermit", "FakeProcess", "FakeReactor", "WebDoor", "plant"]

@@ -49,7 +49,7 @@ def resident() -> float:
 
 
 class OddWorkerTests(TestCase):
-    timeout = 60
+    timeout = 120
 
     def setUp(self) -> None:
         self.door = FakeDoor()
@@ -86,15 +86,15 @@ class OddWorkerTests(TestCase):
     def test_one_that_hangs_is_killed_in_time_with_all_that_it_started(self) -> Steps:
         before = groups()
         made = self.made("child")
-        with mock.patch("audiosvc.extract.pool.CALL_SECONDS", 0.3):
-            began = time.monotonic()
+        with mock.patch("audiosvc.extract.pool.CALL_SECONDS", 2):
             asked = made.resolve(f"{PAGE}hang")
-            yield deferLater(reactor, 0.2, lambda: None)
-            self.assertEqual(list((groups() - before).values()), [2])
+            while list((groups() - before).values()) != [2]:
+                yield deferLater(reactor, 0.01, lambda: None)
+            began = time.monotonic()
             yield self.assertFailure(asked, errors.ExtractionTimeout)
-            self.assertLess(time.monotonic() - began, 3)
-        yield deferLater(reactor, 0.2, lambda: None)
-        self.assertEqual(groups() - before, Counter())
+            self.assertLess(time.monotonic() - began, 10)
+        while groups() - before:
+            yield deferLater(reactor, 0.01, lambda: None)
         yield made.resolve(f"{PAGE}fine")
 
     @inlineCallbacks
@@ -132,7 +132,7 @@ class OddWorkerTests(TestCase):
             finally:
                 times.append(time.monotonic() - began)
 
-        with mock.patch("audiosvc.extract.pool.CALL_SECONDS", 0.5):
+        with mock.patch("audiosvc.extract.pool.CALL_SECONDS", 1):
             outcomes = yield gatherResults([turn.run(ask, *each) for each in enumerate(whats)])
         expected = {"fine": "A song", "hang": "ExtractionTimeout"}
         self.assertEqual(outcomes, [expected.get(what, "ExtractionFailed") for what in whats], f"seed {seed}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -16,8 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from audiosvc.extract import worker
 from audiosvc.extract.extractors import WORKER, worker_argv
-
-PLANT = 'from pathlib import Path\nPath("{marker}").write_text("ran")\n'
+from tests.extract.support import plant
 
 
 class AloneTests(SynchronousTestCase):
@@ -29,28 +27,22 @@ class AloneTests(SynchronousTestCase):
         self.home = Path(folder.name).resolve()
         self.marker = self.home / "marker"
 
-    def plant(self) -> dict[str, str]:
-        """Plugins and settings wherever yt-dlp looks for them; returns the environment that leads there."""
-        for place in ("", ".config/yt-dlp/plugins/evil", ".yt-dlp/plugins/evil", "yt-dlp-plugins/evil", "libs"):
-            for kind in ("extractor", "postprocessor"):
-                plugin = self.home / place / "yt_dlp_plugins" / kind / "evil.py"
-                plugin.parent.mkdir(parents=True, exist_ok=True)
-                plugin.write_text(PLANT.format(marker=self.marker))
-        for place in ("yt-dlp.conf", ".config/yt-dlp/config", ".config/yt-dlp.conf", ".yt-dlp/config"):
-            (self.home / place).write_text("--user-agent EVIL\n--netrc\n--proxy ''\n--exec 'touch x'\n")
-        (self.home / ".netrc").write_text("default login user password secret\n")
-        (self.home / "yt_dlp.py").write_text(PLANT.format(marker=self.marker))
-        return {"HOME": str(self.home), "PATH": os.environ["PATH"], "PYTHONPATH": str(self.home / "libs"),
-                "XDG_CONFIG_HOME": str(self.home / ".config"), "no_proxy": "*", "NO_PROXY": "*"}  # fmt: skip
-
     def test_what_is_planted_would_run_by_default(self) -> None:
         program = "import yt_dlp; yt_dlp.YoutubeDL()"
-        subprocess.run([sys.executable, "-c", program], env=self.plant(), cwd="/", check=True, timeout=60)
+        subprocess.run(
+            [sys.executable, "-c", program], env=plant(self.home, self.marker), cwd="/", check=True, timeout=60
+        )
         self.assertTrue(self.marker.exists())
 
     def test_nothing_of_it_is_loaded_by_a_worker(self) -> None:
         done = subprocess.run(
-            worker_argv(), env=self.plant(), cwd=self.home, input=b"", capture_output=True, check=True, timeout=60
+            worker_argv(),
+            env=plant(self.home, self.marker),
+            cwd=self.home,
+            input=b"",
+            capture_output=True,
+            check=True,
+            timeout=60,
         )
         self.assertIn(b"ready", done.stdout)
         self.assertFalse(self.marker.exists())

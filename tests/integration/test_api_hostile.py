@@ -27,6 +27,10 @@ MULTIPART = b"Content-Type: multipart/form-data; boundary=x\r\n"
 MEGABYTE = 1024 * 1024
 DRIPPING = 300
 LENGTHS = b"Content-Length: %d\r\n\r\n" % (10 * MEGABYTE)
+CHUNKS = b"Transfer-Encoding: chunked\r\n\r\n"
+MANY_LENGTHS = b"Content-Length: %d\r\n\r\n" % (300 * MEGABYTE)
+FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
+NOWHERE = b"POST /nope HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
 
 class Upload(NamedTuple):
@@ -83,19 +87,24 @@ async def test_ten_megabytes_are_refused_unread_and_leave_no_trace(start: Start,
     client = await playing(daemon, url)
     open_files, begins = files_of(daemon), time.monotonic()
     for name, head, chunked, code in (
-        ("announced", JSON + LENGTHS, False, "body_too_large"),
-        ("in chunks", JSON + b"Transfer-Encoding: chunked\r\n\r\n", True, "body_too_large"),
-        ("multipart", MULTIPART + LENGTHS, False, "body_too_large"),
-        ("multipart in chunks", MULTIPART + b"Transfer-Encoding: chunked\r\n\r\n", True, "unsupported_media_type"),
-        ("announced, waiting for 100", JSON + b"Expect: 100-continue\r\n" + LENGTHS, False, "body_too_large"),
+        ("10 MB announced", HEAD + JSON + LENGTHS, False, "body_too_large"),
+        ("10 MB in chunks", HEAD + JSON + CHUNKS, True, "body_too_large"),
+        ("10 MB multipart", HEAD + MULTIPART + LENGTHS, False, "body_too_large"),
+        ("10 MB multipart in chunks", HEAD + MULTIPART + CHUNKS, True, "unsupported_media_type"),
+        ("10 MB, waiting for 100", HEAD + JSON + b"Expect: 100-continue\r\n" + LENGTHS, False, "body_too_large"),
+        ("300 MB multipart", HEAD + MULTIPART + MANY_LENGTHS, False, "body_too_large"),
+        ("300 MB of a form", HEAD + FORM + MANY_LENGTHS, False, "body_too_large"),
+        ("a form in chunks", HEAD + FORM + CHUNKS, True, "unsupported_media_type"),
+        ("300 MB to nowhere", NOWHERE + JSON + MANY_LENGTHS, False, "body_too_large"),
+        ("10 MB in chunks to nowhere", NOWHERE + JSON + CHUNKS, True, "body_too_large"),
     ):
         daemon.forget_peak()
         before = daemon.rss()
-        done = await deferToThread(upload, daemon.port, HEAD + head, megabytes(10, chunked))
+        done = await deferToThread(upload, daemon.port, head, megabytes(10, chunked))
         grown = daemon.peak_rss() - before
         (answer,) = done.answers
         print(
-            f"\n10 MB {name}: {answer.status} {answer.json['code']} after {done.seconds * 1000:.0f} ms, "
+            f"\n{name}: {answer.status} {answer.json['code']} after {done.seconds * 1000:.0f} ms, "
             f"{done.sent / MEGABYTE:.2f} MB taken by the kernels, peak RSS +{grown / MEGABYTE:.2f} MB",
             end="",
         )

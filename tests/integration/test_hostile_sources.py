@@ -18,7 +18,9 @@ from twisted.internet.task import LoopingCall
 from tests.integration.conftest import Start
 from tests.integration.harness import Daemon, sleep, tone
 from tests.integration.hearing import Hearing, together
-from tests.site import hostile, media
+from tests.net.test_addresses import OWN, REFUSED, SPELLINGS
+from tests.site import attacks, hostile, media
+from tests.site.opened import Opened
 from tests.site.server import INTERNAL, REACHES, Site
 
 CHILD_MOST = 300_000_000
@@ -29,36 +31,12 @@ REQUESTS_MOST = 64
 """Requests to an origin before the first of the sound."""
 
 FORMS = (
-    "127.0.0.1",
-    "127.0.0.2",
-    "2130706434",
-    "0x7f000002",
-    "0177.0.0.2",
-    "127.2",
-    "[::ffff:127.0.0.2]",
-    "[::ffff:7f00:2]",
-    "[::127.0.0.2]",
-    "[::1]",
-    "[::]",
-    "0.0.0.0",
-    "0",
-    "127.0.0.2.",
-    "\uff11\uff12\uff17.0.0.2",
-    "127\u30020.0.2",
-    "169.254.169.254",
-    "10.0.0.1",
-    "192.168.1.1",
-    "172.16.0.1",
-    "100.64.0.1",
-    "224.0.0.1",
-    "255.255.255.255",
-    "[fe80::1]",
-    "[fc00::1]",
-    "[fec0::1]",
-    "[64:ff9b::7f00:2]",
-    "[64:ff9b::a9fe:a9fe]",
-    "[2002:7f00:2::]",
-    "[2001:0:7f00:2::]",
+    *(
+        f"[{text}]" if ":" in text and not text.startswith("[") else text
+        for text in (*SPELLINGS, *REFUSED)
+        if str(OWN) not in text
+    ),
+    *("127\u30020.0.2", "[::127.0.0.2]", "[64:ff9b::7f00:2]", "[2002:7f00:2::]", "[2001:0:7f00:2::]"),
 )
 """Hosts that are not the world's, in every way to write one; a packet is sent to none of them."""
 
@@ -68,11 +46,15 @@ ODD = (
     "127.0.0.2\\@good.example",
     "127.0.0.2 ",
     "[fe80::1%25lo]",
+    "good.example:80@127.0.0.2",
 )
 """Such as are no host at all, and are refused for that."""
 
 
 BLOCKED = (422, "blocked_address")
+
+LATER = ("later-segment.m3u8", "segment-redirect.m3u8")
+"""Ways in that begin as a playlist should."""
 
 
 def proxies(internal: str) -> dict[str, str]:
@@ -83,7 +65,7 @@ def proxies(internal: str) -> dict[str, str]:
 
 def ways_in(site: Site) -> dict[str, str]:
     internal = site.url("media/mp3.mp3", "internal")
-    names = hostile.ways_in(INTERNAL)
+    names = attacks.ways_in(INTERNAL)
     redirects = {f"redirect-{code}": site.url("redirect", to=internal, code=code) for code in (301, 302, 303, 307, 308)}
     return {
         **{name: site.url(f"hostile/{name}") for name in names},
@@ -128,10 +110,12 @@ async def test_an_address_inside_is_refused_at_once_however_it_is_written(start:
     daemon = await start()
     port = site.url("", "internal").split(":")[2].strip("/")
     wrong = []
+    asked = 0
     for host in (*FORMS, *ODD):
         expected = (422, "unsupported_url" if host in ODD else "blocked_address")
-        for scheme in ("http", "https"):
-            url = f"{scheme}://{host}:{port}/media/mp3.mp3"
+        # What stands behind a # is no host, whatever it looks like.
+        for url in (f"http://{host}:{port}/media/mp3.mp3", f"https://{host}:{port}#@good.example/"):
+            asked += 3
             for way, (status, answer) in {
                 "play": await daemon.post("/session/literal/play", {"url": url}),
                 "metadata": await daemon.request("GET", f"/metadata?url={quote(url)}"),
@@ -144,9 +128,12 @@ async def test_an_address_inside_is_refused_at_once_however_it_is_written(start:
         await hearing.end()
         if hearing.outcome != "blocked_address":
             wrong.append(f"{name}: {hearing.outcome}")
+    health = await daemon.get("/health")
+    print(f"\n{len(FORMS) + len(ODD)} hosts, {asked} requests; {site.internal_connections} connections inside")
     assert site.internal_connections == 0
     assert site.hits == []
     assert not wrong, "\n".join(wrong)
+    assert (health["spawns"], health["extractors"]["calls"], health["door"]["requests"]) == (0, 0, 0)
 
 
 @pytest_twisted.ensureDeferred
@@ -157,7 +144,7 @@ async def test_a_look_leads_inside_as_little(start: Start, site: Site) -> None:
         for way in ("metadata", "playlist"):
             status, answer = await daemon.request("GET", f"/{way}?url={quote(url)}")
             # A playlist is not followed to its second segment by looking at it.
-            if name != "later-segment.m3u8" and way == "metadata" and (status, answer.get("code")) != BLOCKED:
+            if name not in LATER and way == "metadata" and (status, answer.get("code")) != BLOCKED:
                 wrong.append(f"{way} of {name}: {status} {answer}")
     assert site.internal_connections == 0
     assert not wrong, "\n".join(wrong)
@@ -166,20 +153,30 @@ async def test_a_look_leads_inside_as_little(start: Start, site: Site) -> None:
 @pytest_twisted.ensureDeferred
 async def test_no_local_file_is_opened_for_a_server(start: Start, site: Site) -> None:
     daemon = await start(*REACHES, "--media-root", str(site.canary.parent))
+    canary = f"file://{site.canary}"
+    urls = {name: site.url(f"hostile/{name}") for name in attacks.disguises(site.canary)}
+    urls |= {f"redirect-{code}": site.url("redirect", to=canary, code=code) for code in (302, 307)}
+    opened = Opened(site.canary)
 
-    async def tried(name: str) -> tuple[str, Hearing, Any]:
-        hearing = await Hearing(daemon, name).play(site.url(f"hostile/{name}"))
+    async def tried(name: str, url: str) -> tuple[str, Hearing, Any]:
+        for way in ("metadata", "playlist"):
+            await daemon.request("GET", f"/{way}?url={quote(url)}")
+        hearing = await Hearing(daemon, name).play(url)
         return name, hearing, await hearing.end()
 
-    told = await together([tried(name) for name in hostile.disguises(site.canary)], most=4)
-    print()
+    told = await together([tried(*each) for each in urls.items()], most=4)
+    times = opened.count()
+    print(f"\nthe file was opened {times} times")
     for name, hearing, end in told:
         print(f"{name:26} {hearing.outcome}: {getattr(end, 'message', '')}")
     assert {name: hearing.types for name, hearing, _ in told if hearing.types != ["error"]} == {}
     assert [name for name, _, end in told if str(site.canary.parent) in end.message] == []
-    canary = await Hearing(daemon, "canary").play("canary.mp3")
-    await canary.end()
-    assert canary.outcome == "finished", "the file itself can be played, by those who may name it"
+    assert times == 0
+    itself = await Hearing(daemon, "canary").play(site.canary.name)
+    await itself.end()
+    assert itself.outcome == "finished", "the file itself can be played, by those who may name it"
+    assert opened.count() > 0, "and then it is seen to be opened"
+    opened.close()
 
 
 @pytest_twisted.ensureDeferred
@@ -195,8 +192,9 @@ async def test_playlists_without_end_come_to_an_end(start: Start, site: Site) ->
         return name, hearing, took
 
     loop = site.url("redirect")
+    hopeless = ("nested.m3u8", "self.m3u8", "missing.m3u8", "representations.mpd")
     with Memory(daemon) as memory:
-        found = await together([tried(name) for name in ("nested.m3u8", "self.m3u8", "variants.m3u8", "segments.m3u8")])
+        found = await together([tried(name) for name in (*hopeless, "variants.m3u8", "segments.m3u8")])
         redirected = await Hearing(daemon, "redirected").play(loop)
         await redirected.end()
     asked = {
@@ -204,18 +202,18 @@ async def test_playlists_without_end_come_to_an_end(start: Start, site: Site) ->
         "self.m3u8": len(site.asked("hostile/self.m3u8")),
         "variants.m3u8": len(site.asked("hostile/variant")),
         "segments.m3u8": len(site.asked("hostile/segments.m3u8")),
+        "missing.m3u8": len(site.asked("hostile/nothing")),
+        "representations.mpd": len(site.asked("media/dash/")),
         "redirect": len(site.asked("redirect")),
     }
     print()
     for name, hearing, took in found:
-        print(f"{name:15} {hearing.outcome} after {took:.1f} s, {asked[name]} requests")
-    print(f"redirect loop   {redirected.outcome}, {asked['redirect']} requests; {memory}")
+        print(f"{name:20} {hearing.outcome} after {took:.1f} s, {asked[name]} requests")
+    print(f"redirect loop        {redirected.outcome}, {asked['redirect']} requests; {memory}")
     assert redirected.types == ["error"]
     assert {name: n for name, n in asked.items() if n > REQUESTS_MOST} == {}
     assert {name: took for name, _, took in found if took > 20} == {}
-    assert [
-        name for name, hearing, _ in found if name in ("nested.m3u8", "self.m3u8") and hearing.types != ["error"]
-    ] == []
+    assert [name for name, hearing, _ in found if name in hopeless and hearing.types != ["error"]] == []
     memory.check()
 
 

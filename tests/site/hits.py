@@ -74,6 +74,11 @@ class SiteRequest(Request):
         """Bytes that go out as they are, before or instead of an answer."""
         self.channel.transport.write(data)
 
+    def tear(self) -> None:
+        """Close the connection without a word, in the middle of what is on its way."""
+        if not self.finished and not self._disconnected:
+            self.channel.transport.abortConnection()
+
     def break_off(self) -> None:
         """Close the connection once what was written is sent, whatever the headers promised."""
         if not self.finished and not self._disconnected:

@@ -1,14 +1,11 @@
-"""What an attacker's server answers: ways to the internal host, bombs, floods of playlists, and files in disguise.
-
-`internal` is a URL without path of a host that must never be reached, `canary` a media file that must never be opened.
-"""
+"""What an attacker's server answers to keep the daemon busy or to fill its memory: floods of playlists, and bombs."""
 
 from __future__ import annotations
 
 import struct
 import wave
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +15,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from tests.site import media
+from tests.site.attacks import HTML, M3U8, MP3, MPD, Answer, disguises, ways_in
 from tests.site.body import Body, extent, of
 from tests.site.hits import SiteRequest
 
@@ -27,77 +25,7 @@ GZIP_BYTES = 1_000_000_000
 SIDE = 16_000
 """Of the cover picture, in pixels."""
 
-M3U8, MPD, HTML, MP3, WAV = (
-    "application/vnd.apple.mpegurl",
-    "application/dash+xml",
-    "text/html",
-    "audio/mpeg",
-    "audio/wav",
-)
-
-Answer = Callable[[SiteRequest], "tuple[str, bytes]"]
-"""→ content type, body."""
-
-
-def ways_in(internal: str) -> dict[str, Answer]:
-    """Names of playlists and pages that lead to the internal host somewhere, where it would answer."""
-    target = f"{internal}/media/mp3.mp3"
-    segment = "../media/hls/index0.ts"
-    vod = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:2\n"
-
-    def playlist(*lines: str) -> Answer:
-        return lambda _: (M3U8, (vod + "\n".join([*lines, "#EXT-X-ENDLIST", ""])).encode())
-
-    def dash(_: SiteRequest) -> tuple[str, bytes]:
-        text = media.content("dash/index.mpd").decode()
-        head, mark, rest = text.partition("<Period")
-        return MPD, f"{head}<BaseURL>{internal}/media/dash/</BaseURL>{mark}{rest}".encode()
-
-    def page(markup: str) -> Answer:
-        return lambda _: (HTML, f"<!DOCTYPE html><html><head><title>Come in</title></head>{markup}</html>".encode())
-
-    return {
-        "segment.m3u8": playlist("#EXTINF:2,", f"{internal}/media/hls/index0.ts"),
-        "later-segment.m3u8": playlist("#EXTINF:2,", segment, "#EXTINF:2,", f"{internal}/media/hls/index1.ts"),
-        "key.m3u8": playlist(
-            f'#EXT-X-KEY:METHOD=AES-128,URI="{internal}/media/hls-aes/key.key"', "#EXTINF:2,", segment
-        ),
-        "map.m3u8": playlist(f'#EXT-X-MAP:URI="{internal}/media/hls-fmp4/init.mp4"', "#EXTINF:2,", segment),
-        "stream.m3u8": lambda _: (
-            M3U8,
-            f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=64000\n{internal}/media/hls/index.m3u8\n".encode(),
-        ),
-        "base.mpd": dash,
-        "page-audio": page(f'<audio src="{target}"></audio>'),
-        "page-frame": page(f'<meta http-equiv="refresh" content="0; url={target}">'),
-        "page-json-ld": page(
-            '<script type="application/ld+json">{"@context": "https://schema.org", "@type": "AudioObject", "name": "x",'
-            f' "contentUrl": "{target}"}}</script>'
-        ),
-    }
-
-
-def disguises(canary: Path) -> dict[str, Answer]:
-    """Answers that name a local file in every way known, to an FFmpeg that guesses by content."""
-    vod = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:2\n"
-    texts = {
-        "concat.mp3": (MP3, f"ffconcat version 1.0\nfile '{canary}'\n"),
-        "concat-url.mp3": (MP3, f"ffconcat version 1.0\nfile 'file://{canary}'\n"),
-        "session.mp3": (MP3, "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n"),
-        "session.sdp": ("application/sdp", "v=0\nc=IN IP4 127.0.0.1\nm=audio 5004 RTP/AVP 0\n"),
-        "picture.mp3": (
-            MP3,
-            f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:x="http://www.w3.org/1999/xlink"><image x:href="file://{canary}"/></svg>',
-        ),
-        "map-file.m3u8": (
-            M3U8,
-            f'{vod}#EXT-X-MAP:URI="file://{canary}"\n#EXTINF:2,\n../media/hls/index0.ts\n#EXT-X-ENDLIST\n',
-        ),
-        "segment-file.m3u8": (M3U8, f"{vod}#EXTINF:2,\nfile://{canary}\n#EXT-X-ENDLIST\n"),
-        "segment-concat.m3u8": (M3U8, f"{vod}#EXTINF:2,\nconcat:{canary}|{canary}\n#EXT-X-ENDLIST\n"),
-        "playlist-in-disguise.mp3": (MP3, f"{vod}#EXTINF:2,\nfile://{canary}\n#EXT-X-ENDLIST\n"),
-    }
-    return {name: (lambda _, answer=answer: (answer[0], answer[1].encode())) for name, answer in texts.items()}
+WAV = "audio/wav"
 
 
 def floods() -> dict[str, Answer]:
@@ -122,7 +50,22 @@ def floods() -> dict[str, Answer]:
     def segments(_: SiteRequest) -> tuple[str, bytes]:
         return M3U8, b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n" + b"#EXTINF:2,\n../media/hls/index0.ts\n" * 1_000_000
 
+    def missing(_: SiteRequest) -> tuple[str, bytes]:
+        parts = "".join(f"#EXTINF:2,\nnothing{n}.ts\n" for n in range(VARIANTS))
+        return M3U8, f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n{parts}#EXT-X-ENDLIST\n".encode()
+
+    def representations(_: SiteRequest) -> tuple[str, bytes]:
+        text = media.content("dash/index.mpd").decode()
+        head, mark, rest = text.partition("<Representation ")
+        one, end, tail = rest.replace("$RepresentationID$", "0").partition("</Representation>")
+        base = head.replace("<Period", "<BaseURL>../media/dash/</BaseURL><Period", 1)
+        return MPD, (
+            base + "".join(mark + one.replace('id="0"', f'id="{n}"') + end for n in range(VARIANTS)) + tail
+        ).encode()
+
     return {
+        "missing.m3u8": missing,
+        "representations.mpd": representations,
         "nested.m3u8": nested,
         "self.m3u8": self_named,
         "variants.m3u8": variants,

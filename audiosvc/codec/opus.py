@@ -70,7 +70,7 @@ def libopus_version() -> str:
 class Encoder:
     """One track's encoder: every packet depends on those before it, so calls must not overlap.
 
-    `bitrate` is in bits per second (variable, this on average), `complexity` 0 to 10.
+    `bitrate` is in bits per second (variable, this on average), `complexity` 0 to 10; it may be changed between calls.
     """
 
     def __init__(self, bitrate: int, complexity: int) -> None:
@@ -79,7 +79,8 @@ class Encoder:
         self._destroy = api.destroy
         self._state = api.create_state(SAMPLE_RATE, CHANNELS, opuslib.APPLICATION_AUDIO)
         api.encoder_ctl(self._state, ctl.set_bitrate, bitrate)
-        api.encoder_ctl(self._state, ctl.set_complexity, complexity)
+        self._complexity = -1
+        self.set_complexity(complexity)
         # Both buffers and a pointer to each frame's place live as long as the encoder: nothing is allocated a packet.
         self._samples = (ctypes.c_int16 * (FRAMES_AT_ONCE * FRAME_SAMPLES * CHANNELS))()
         self._pcm = memoryview(self._samples).cast("B")
@@ -89,6 +90,12 @@ class Encoder:
         ]
         self._out = ctypes.create_string_buffer(OPUS_PACKET_MOST)
         self._packet = memoryview(self._out)
+
+    def set_complexity(self, complexity: int) -> None:
+        """From the next frame on; the stream goes on as it was."""
+        if complexity != self._complexity:
+            self._complexity = complexity
+            opuslib.api.encoder.encoder_ctl(self._state, opuslib.api.ctl.set_complexity, complexity)
 
     def encode(self, pcm: bytes) -> list[bytes]:
         """One packet per frame of `pcm`. ValueError for a partial frame; raises `opuslib.OpusError`."""

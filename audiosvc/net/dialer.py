@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Generator
 from itertools import chain, zip_longest
 from typing import Any, Protocol
@@ -11,6 +13,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
 from twisted.internet.protocol import Factory
+from twisted.internet.tcp import Connection
 
 from audiosvc.errors import SourceUnreachable
 from audiosvc.interfaces import IReactor
@@ -21,6 +24,9 @@ CONNECT_SECONDS = 3
 """For one address to answer."""
 
 ADDRESSES_TRIED = 3
+
+SOCKET_BYTES = 128 * 1024
+"""Of each kernel buffer on the way, which else grow to megabytes for a source that is faster than its listener."""
 
 
 class Once(Factory):
@@ -71,3 +77,12 @@ def _alternate(addresses: list[Address]) -> list[Address]:
     others = [address for address in addresses if address.version != addresses[0].version]
     pairs = chain.from_iterable(zip_longest(first, others))
     return [address for address in pairs if address is not None]
+
+
+def bound(transport: Connection) -> None:
+    """Keep small what the kernel holds of a connection, and send what is written at once."""
+    transport.setTcpNoDelay(True)
+    sock: socket.socket = transport.getHandle()
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BYTES)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from audiosvc.errors import BadRequest, UnsupportedUrl
+from audiosvc.net.extent import Extent
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -144,10 +145,19 @@ class AnswerHead:
         self._held = b""
         self._looked_at = 0
         self._over = False
+        self._extent: Extent | None = None
+        """Of the body; None before the head is over, and where there is none."""
+
+    @property
+    def short(self) -> bool:
+        """Whether the answer's head or its chunks say that there is more of its body than has come."""
+        return self._extent is not None and self._extent.short
 
     def feed(self, data: bytes) -> bytes:
         """What can be passed on by now."""
         if self._over:
+            if self._extent is not None:
+                self._extent.feed(data)
             return data
         self._held += data
         out = b""
@@ -164,6 +174,9 @@ class AnswerHead:
             head, self._held = self._held[:end], self._held[end:]
             self._looked_at = 0
             self._over = not is_information(head)
+            if self._over:
+                self._extent = Extent(head)
+                self._extent.feed(self._held)
             out += _closing(head) if self._over else head
         return out + self.rest() if self._over else out
 

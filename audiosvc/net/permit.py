@@ -53,6 +53,7 @@ class Permit:
         self.denial: AudioServiceError | None = None
         self.trouble: AudioServiceError | None = None
         self.connections: set[IConnection] = set()
+        self._latest: IConnection | None = None
         self._token = secrets.token_urlsafe(24)
         self._label = label
         self._reactor = reactor
@@ -94,12 +95,18 @@ class Permit:
             raise UnsupportedUrl(f"the source takes more than {many} requests")
         self._left -= 1
         self.connections.add(connection)
+        self._latest, self.trouble = connection, None
 
     def answered(self, size: int) -> None:
         """So many more bytes of answers; raises `ExtractionFailed` once they are more than the permit allows."""
         self._answered += size
         if self._most is not None and self._answered > self._most:
             raise ExtractionFailed(f"the page takes more than {self._most >> 20} MiB to read")
+
+    def fail(self, connection: IConnection, error: AudioServiceError) -> None:
+        """The request of `connection` led nowhere, or its answer broke off; what was asked later counts for more."""
+        if connection is self._latest:
+            self.trouble = error
 
     def deny(self, error: AudioServiceError) -> None:
         """Remember what was refused; the first of it stands, and is all that is logged."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 from typing import TYPE_CHECKING, Any
 
 import h11
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.internet.protocol import Protocol
 from twisted.internet.tcp import Connection
@@ -20,11 +19,12 @@ from audiosvc.errors import (
     BadRequest,
     BlockedAddress,
     ExtractionFailed,
+    SourceEndedEarly,
     SourceUnreachable,
     Unauthorized,
     UnsupportedUrl,
 )
-from audiosvc.net.dialer import Once
+from audiosvc.net.dialer import Once, bound
 from audiosvc.net.heads import AnswerHead, Target, credentials, onward, parse_target
 from audiosvc.net.permit import Permit
 
@@ -43,9 +43,6 @@ HEAD_SECONDS = 10
 IDLE_SECONDS = 30
 """Without a byte either way, while the child would take one. A child that does not read, as one whose listener is
 paused, may take its time; it is its holder who ends it."""
-
-SOCKET_BYTES = 128 * 1024
-"""Of each kernel buffer on the way, which else grow to megabytes for a source that is faster than its listener."""
 
 
 class Relay(Protocol):
@@ -70,7 +67,7 @@ class Relay(Protocol):
         """Nothing that still arrives is looked at."""
 
     def connectionMade(self) -> None:
-        _bound(self.transport)
+        bound(self.transport)
         self._door.arrived(self)
         self._deadline = self._door.reactor.callLater(HEAD_SECONDS, self.drop)
 
@@ -143,7 +140,7 @@ class Relay(Protocol):
 
     def _not_connected(self, failure: Failure) -> None:
         self._dialling = None
-        if failure.check(CancelledError):
+        if failure.check(CancelledError, ConnectingCancelledError):
             return
         error = failure.value
         if isinstance(error, BlockedAddress):
@@ -153,7 +150,7 @@ class Relay(Protocol):
             self.log.failure("cannot connect", failure)
             error = SourceUnreachable()
         assert self._permit is not None
-        self._permit.trouble = error
+        self._permit.fail(self, error)
         self._refuse(502, error)
 
     def _deny(self, error: AudioServiceError) -> None:
@@ -183,7 +180,6 @@ class Relay(Protocol):
             origin.transport.abortConnection()
             return
         assert self._target is not None and self._asked is not None and self._permit is not None
-        self._permit.trouble = None
         self._origin = origin
         self._deadline = self._door.reactor.callLater(IDLE_SECONDS, self._idle)
         # Each side is read only as fast as the other takes it.
@@ -243,11 +239,17 @@ class Relay(Protocol):
         self._restart_deadline()
         self.transport.write(data)
 
-    def origin_lost(self) -> None:
-        """The origin has closed: the child gets what is still on its way, and then the same."""
+    def origin_lost(self, *, short: bool) -> None:
+        """The origin has closed: the child gets what is still on its way, and then the same.
+
+        `short`: there was to be more. FFmpeg does not miss a last chunk.
+        """
         self._origin = None
         if not self._over:
             self._over = True
+            assert self._permit is not None and self._asked is not None
+            if short and self._asked.method == b"GET":
+                self._permit.fail(self, SourceEndedEarly("the source's server broke off its answer"))
             self._stop_deadline()
             # With a producer that is paused it would never close.
             self.transport.unregisterProducer()
@@ -282,7 +284,7 @@ class Origin(Protocol):
         self._head = head
 
     def connectionMade(self) -> None:
-        _bound(self.transport)
+        bound(self.transport)
 
     def dataReceived(self, data: bytes) -> None:
         self._relay.answered(data if self._head is None else self._head.feed(data))
@@ -290,7 +292,7 @@ class Origin(Protocol):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         if self._head is not None:
             self._relay.answered(self._head.rest())
-        self._relay.origin_lost()
+        self._relay.origin_lost(short=self._head is not None and self._head.short)
 
     def pauseProducing(self) -> None:
         self.paused = True
@@ -302,11 +304,3 @@ class Origin(Protocol):
 
     def stopProducing(self) -> None:
         self.transport.abortConnection()
-
-
-def _bound(transport: Connection) -> None:
-    transport.setTcpNoDelay(True)
-    sock: socket.socket = transport.getHandle()
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BYTES)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)

@@ -52,6 +52,28 @@ SOUND = tone(440, 75)
 TOGETHER = Encoder(96_000, 5).encode(SOUND)
 
 
+class ComplexityTests(SynchronousTestCase):
+    def test_changed_between_calls_it_is_as_of_an_encoder_that_always_was_so(self) -> None:
+        pcm = tone(440, 10)
+        encoder, alike = Encoder(64_000, 10), Encoder(64_000, 10)
+        self.assertEqual(encoder.encode(pcm), alike.encode(pcm))
+        encoder.set_complexity(0)
+        encoder.set_complexity(10)
+        self.assertEqual(encoder.encode(pcm), alike.encode(pcm))
+        encoder.set_complexity(0)
+        self.assertNotEqual(encoder.encode(pcm), alike.encode(pcm))
+
+    def test_the_sound_goes_on_through_every_change(self) -> None:
+        pcm = tone(440, FRAMES_PER_SECOND)
+        encoder, packets = Encoder(128_000, 10), []
+        for complexity in (10, 5, 2, 0, 2, 5, 10):
+            encoder.set_complexity(complexity)
+            packets += encoder.encode(pcm)
+        sound = heard(packets)
+        levels = [level(sound[at : at + FRAME_BYTES]) for at in range(0, len(sound), FRAME_BYTES)]
+        self.assertLess(max(levels) - min(levels), 0.5)
+
+
 class EncoderTests(SynchronousTestCase):
     def test_a_tone_stays_that_tone(self) -> None:
         sound = heard(TOGETHER)

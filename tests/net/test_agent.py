@@ -153,6 +153,25 @@ class FetchTests(DoorCase):
         yield self.assertFailure(self.fetch(redirects=2), SourceRefused)
 
     @inlineCallbacks
+    def test_a_semicolon_is_a_letter_like_any_other(self) -> Any:
+        for start, location, end in (
+            ("/", b"/;", "/;"),
+            ("/", f"{self.url}/;".encode(), "/;"),
+            ("/a", b"b;", "/b;"),
+            ("/a", b"/b;?c", "/b;?c"),
+            ("/a;", b"?c", "/a;?c"),
+            ("/a;b?c", b"?d", "/a;b?d"),
+            ("/a;b?c", b"d", "/d"),
+            ("/a;b/c;d?e", b"f;g=h;", "/a;b/f;g=h;"),
+            ("/a", b"b?c;d;", "/b?c;d;"),
+        ):
+            self.outside.heads.clear()
+            self.routes(lambda path, host, start=start, location=location: location if path == start else b"")
+            answer = yield self.fetch(start)
+            self.assertEqual((answer.url, answer.body), (self.url + end, b"here"))
+            self.assertTrue(self.outside.heads[1].startswith(f"GET {end} HTTP/1.1\r\n".encode()))
+
+    @inlineCallbacks
     def test_a_redirect_without_a_place_is_an_answer(self) -> Any:
         self.answers(b"HTTP/1.1 302 Found\r\n\r\n")
         self.assertEqual((yield self.fetch()).status, 302)
@@ -169,6 +188,8 @@ class FetchTests(DoorCase):
             "ftp://radio.example/": UnsupportedUrl,
             "http://a@radio.example/": UnsupportedUrl,
             "http://\\/": UnsupportedUrl,
+            "//[x": UnsupportedUrl,
+            "http://[::1/;": UnsupportedUrl,
         }.items():
             self.routes(lambda path, host, location=location: location.encode())
             yield self.assertFailure(self.fetch(), error)

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import inlineCallbacks
 
-from audiosvc.errors import BlockedAddress, ExtractionFailed, SourceUnreachable, UnsupportedUrl
+from audiosvc.errors import BlockedAddress, ExtractionFailed, SourceEndedEarly, SourceUnreachable, UnsupportedUrl
 from audiosvc.net import permit as permit_module
 from audiosvc.net.door import Door
 from audiosvc.net.permit import REQUESTS_FIRST
@@ -197,6 +197,38 @@ class RefusingTests(Asking):
             port = free.getsockname()[1]
         yield self.refused(self.get(f"127.0.0.1:{port}", method="CONNECT"), 502, None)
         self.assertIn("does not answer", str(self.permit.trouble))
+
+    @inlineCallbacks
+    def test_so_is_an_answer_that_breaks_off(self) -> Any:
+        chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for answer, short in (
+            (HEAD + b"musi", True),
+            (HEAD + b"music", False),
+            (chunked + b"5\r\nmusic\r\n", True),
+            (chunked + b"5\r\nmusic\r\n0\r\n\r\n", False),
+            (b"HTTP/1.1 200 OK\r\n\r\nmusi", False),
+            (b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nmusi", False),
+            (b"HTTP/1.1 200 OK\r\nContent-Le", False),
+        ):
+
+            def breaks_off(head: bytes, transport: Any, answer: bytes = answer) -> None:
+                transport.write(answer)
+                transport.loseConnection()
+
+            self.outside.answer = breaks_off
+            yield self.ask(self.get(self.url()))
+            self.assertIsInstance(self.permit.trouble, SourceEndedEarly if short else type(None), answer)
+            yield self.ask(self.get(self.url(), method="HEAD"))
+            self.assertIsNone(self.permit.trouble)
+
+    @inlineCallbacks
+    def test_one_that_the_caller_has_enough_of_does_not(self) -> Any:
+        self.outside.answer = lambda head, transport: transport.write(HEAD + b"musi")
+        caller = yield self.call(self.get(self.url()))
+        yield soon(lambda: caller.got.endswith(b"musi"))
+        caller.transport.loseConnection()
+        yield soon(lambda: not self.outside.open)
+        self.assertIsNone(self.permit.trouble)
 
     @inlineCallbacks
     def test_a_mistake_of_ours_is_logged_and_told(self) -> Any:

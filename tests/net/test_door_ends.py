@@ -7,7 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.task import Clock
 
 from audiosvc.net import door as door_module
@@ -49,6 +51,24 @@ class EndingTests(Asking):
         caller.transport.abortConnection()
         yield soon(lambda: cancelled)
         self.assertEqual(self.door.vitals().connections, 0)
+
+    @inlineCallbacks
+    def test_one_that_leaves_while_it_is_connected_ends_that_and_is_no_mistake(self) -> Any:
+        cancelled: list[object] = []
+
+        def cancel(connecting: Deferred[Any]) -> None:
+            # As Twisted's endpoints do.
+            connecting.errback(ConnectingCancelledError(IPv4Address("TCP", "127.0.0.1", 9)))
+            cancelled.append(connecting)
+
+        self.patch(self.dialer, "dial", lambda host, port, factory: Deferred(cancel))
+        caller = yield self.call(self.get(self.url()))
+        yield soon(lambda: self.permit.connections)
+        caller.transport.abortConnection()
+        yield soon(lambda: cancelled)
+        self.assertEqual(self.door.vitals().connections, 0)
+        self.assertEqual((self.door.refused, self.permit.trouble), ({}, None))
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     @inlineCallbacks
     def test_a_connection_that_comes_about_when_its_permit_is_closed_is_dropped(self) -> Any:

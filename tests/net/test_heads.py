@@ -109,6 +109,15 @@ class AnswerHeadTests(SynchronousTestCase):
     def test_byte_by_byte_is_no_different(self) -> None:
         self.assertEqual(self.passed(*(bytes([byte]) for byte in ANSWER)), PASSED_ON)
 
+    def test_it_is_known_whether_all_of_the_body_came(self) -> None:
+        answer = b"HTTP/1.1 100 Continue\r\n\r\n" + ANSWER.replace(b"X: 1", b"Content-Length: 12")
+        for cuts in ((0,), range(len(answer))):
+            head = AnswerHead()
+            for at in cuts:
+                self.assertEqual(head.short, at >= len(answer) - 12, at)
+                head.feed(answer[at:] if cuts == (0,) else answer[at : at + 1])
+            self.assertFalse(head.short)
+
     def test_what_is_no_http_comes_as_it_is(self) -> None:
         for data in (
             b"ICY 200 OK\r\nicy-name: x\r\n\r\n\xff\xfb",

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from audiosvc.errors import BlockedAddress, ExtractionFailed, UnsupportedUrl
+from audiosvc.errors import BlockedAddress, ExtractionFailed, SourceEndedEarly, UnsupportedUrl
 from audiosvc.interfaces import IPermit
 from audiosvc.net.permit import CONNECTIONS_MOST, REQUESTS_FIRST, REQUESTS_PER_SECOND, Permit
 
@@ -37,6 +37,16 @@ class PermitTests(SynchronousTestCase):
         self.assertEqual(list(permit.environment), ["http_proxy"])
         self.assertEqual(tuple(permit.prefix), ("enter", "--"))
         self.assertEqual((permit.denial, permit.trouble), (None, None))
+
+    def test_what_was_asked_last_is_what_it_has_trouble_with(self) -> None:
+        first, second = FakeConnection(), FakeConnection()
+        self.permit.take(first)
+        self.permit.fail(first, error := SourceEndedEarly())
+        self.assertIs(self.permit.trouble, error)
+        self.permit.take(second)
+        self.assertIsNone(self.permit.trouble)
+        self.permit.fail(first, error)
+        self.assertIsNone(self.permit.trouble)
 
     def test_the_way_to_the_door_is_a_whole_http_url_with_the_token_in_it(self) -> None:
         way = urlsplit(self.permit.environment["http_proxy"])

@@ -31,6 +31,9 @@ URGENT_SECONDS = 4 * FRAME_SECONDS
 LOAD_SECONDS = 5.0
 """How far back the reported load looks, at least."""
 
+STEADY_SECONDS = 10 * FRAME_SECONDS
+"""Whose queue holds less than this says nothing of the threads: new, drawn as fast as it goes, or of a slow source."""
+
 
 class IEncoders(Protocol):
     """Where a pipeline takes its jobs."""
@@ -49,14 +52,19 @@ class EncoderPool:
 
     def __init__(self, reactor: IReactorFromThreads, threads: int) -> None:
         self._reactor = reactor
-        self._jobs: PriorityQueue[tuple[float, int, Work | None, Done | None]] = PriorityQueue()
+        self._jobs: PriorityQueue[tuple[float, int, float, Work | None, Done | None]] = PriorityQueue()
         self._order = itertools.count()
         self._results: deque[tuple[Done, list[bytes] | Failure]] = deque()
         self._waking = False
         self._beating = False
         self._threads = [threading.Thread(target=self._run, name=f"encoder-{i}", daemon=True) for i in range(threads)]
         self._busy = [0.0] * threads
-        self._frames = 0
+        self._cpu = [0.0] * threads
+        self._steady = [0] * threads
+        self._tight = [0] * threads
+        self._told = (0, 0)
+        self.frames = 0
+        """Encoded since start."""
         self._marks: deque[tuple[float, float]] = deque([(time.monotonic(), 0.0)])
 
     def start(self) -> None:
@@ -66,7 +74,7 @@ class EncoderPool:
     def stop(self) -> None:
         """End the threads after the job each is at; jobs still waiting are not run."""
         for _ in self._threads:
-            self._jobs.put((-math.inf, next(self._order), None, None))
+            self._jobs.put((-math.inf, next(self._order), 0.0, None, None))
         for thread in self._threads:
             thread.join()
 
@@ -76,7 +84,21 @@ class EncoderPool:
         self._deliver()
 
     def submit(self, dry_at: float, work: Work, done: Done) -> None:
-        self._jobs.put((dry_at, next(self._order), work, done))
+        self._jobs.put((dry_at, next(self._order), time.monotonic(), work, done))
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of all threads since start, to the last job that is done."""
+        return sum(self._cpu)
+
+    def take_tightness(self) -> float:
+        """The share of jobs since the last call that were done with less than half of their time left, 0 of none.
+
+        A job's time is that from its being submitted until its pipeline runs dry.
+        """
+        (before, tight_before), self._told = self._told, (sum(self._steady), sum(self._tight))
+        steady, tight = self._told
+        return (tight - tight_before) / (steady - before) if steady > before else 0.0
 
     def vitals(self) -> EncoderVitals:
         now, busy = time.monotonic(), sum(self._busy)
@@ -89,13 +111,13 @@ class EncoderPool:
             threads=len(self._threads),
             load=min(1.0, (busy - before) / span) if span > 0 else 0.0,
             waiting=self._jobs.qsize(),
-            frames=self._frames,
+            frames=self.frames,
         )
 
     def _run(self) -> None:
         me = int(threading.current_thread().name.rpartition("-")[2])
         while True:
-            dry_at, _, work, done = self._jobs.get()
+            dry_at, _, submitted, work, done = self._jobs.get()
             if work is None or done is None:
                 return
             began = time.monotonic()
@@ -103,7 +125,12 @@ class EncoderPool:
                 result: list[bytes] | Failure = work()
             except Exception:
                 result = Failure()
-            self._busy[me] += time.monotonic() - began
+            now = time.monotonic()
+            self._busy[me] += now - began
+            self._cpu[me] = time.thread_time()
+            if dry_at - submitted >= STEADY_SECONDS:
+                self._steady[me] += 1
+                self._tight[me] += dry_at - now < now - submitted
             self._results.append((done, result))
             # A wake-up costs the reactor as much as encoding a frame. One brings home whatever has been finished by
             # the time it runs; the result is in its place before the beat is looked at, so that none is left behind.
@@ -117,7 +144,7 @@ class EncoderPool:
         while self._results:
             done, result = self._results.popleft()
             if not isinstance(result, Failure):
-                self._frames += len(result)
+                self.frames += len(result)
             try:
                 done(result)
             except Exception:

@@ -29,6 +29,8 @@ class Pacer:
         self._ticks = 0
         self._skipped = 0
         self._largest_gap = 0.0
+        self._late = 0
+        self._told = (0, 0)
 
     def start(self) -> None:
         """Begin the beat one frame from now, if it rests."""
@@ -42,6 +44,11 @@ class Pacer:
             self._call.cancel()
             self._call = None
 
+    def take_lateness(self) -> float:
+        """The share of ticks since the last call that came a frame late or more, 0 of none."""
+        (before, late_before), self._told = self._told, (self._ticks, self._late)
+        return (self._late - late_before) / (self._ticks - before) if self._ticks > before else 0.0
+
     def vitals(self) -> PacerVitals:
         return PacerVitals(
             ticks=self._ticks, largest_gap_ms=round(self._largest_gap * 1000, 3), skipped_ticks=self._skipped
@@ -54,6 +61,7 @@ class Pacer:
         due = 1 + max(0, int((now - self._deadline) / FRAME_SECONDS))
         self._deadline += due * FRAME_SECONDS
         self._ticks += due
+        self._late += due - 1
         if due > CATCH_UP:
             self._skipped += due - CATCH_UP
             due = CATCH_UP

@@ -7,33 +7,53 @@ from collections import Counter
 from twisted.internet.defer import Deferred, succeed
 
 from audiosvc.errors import SessionNotFound, ShuttingDown, TooManySessions
+from audiosvc.flow.overload import Overload
 from audiosvc.session.session import House, Session
 from audiosvc.session.track import Play, Snapshot
+from audiosvc.session.weight import is_light
 from audiosvc.wire.messages import Error, SessionEvent, Stopped
+
+VISIBLE_SECONDS = 1.0
+"""How long a session flows until its work is in what is measured."""
+
+NEXT_SECONDS = 5.0
+"""How long the place of a track that came to its end by itself is kept for the next: a queue goes on at any load."""
 
 
 class Registry:
-    """Implements `interfaces.ISessions`; at most `max_sessions` at once."""
+    """Implements `interfaces.ISessions`; at most `max_sessions` at once, and no more than `overload` lets in."""
 
-    def __init__(self, house: House, max_sessions: int) -> None:
+    def __init__(self, house: House, max_sessions: int, overload: Overload | None = None) -> None:
         self._house = house
         self._max_sessions = max_sessions
+        self._overload = overload
         self._sessions: dict[str, Session] = {}
+        self._light: set[str] = set()
+        self._newcomers: dict[str, float | None] = {}
+        """Those that are not light and not yet to be measured, with the time since when they flow."""
+        self._places: dict[str, float] = {}
+        """Places that are kept, with the time until when, oldest first."""
         self._leaving: dict[str, Deferred[None]] = {}
         self._closing = False
         self.plays = 0
         self.ends: Counter[str] = Counter()
 
     def play(self, session_id: str, request: Play) -> str:
-        """Raises `ShuttingDown`, `TooManySessions`, or what the resolver has against the URL: then nothing changed."""
+        """Raises `ShuttingDown`, `TooManySessions`, `Overloaded`, or what the resolver has against the URL.
+
+        Then nothing changed. What plays already is replaced whatever the load is, and so is what has just ended.
+        """
         if self._closing:
             raise ShuttingDown()
         old = self._sessions.get(session_id)
         if old is None and len(self._sessions) >= self._max_sessions:
             raise TooManySessions()
         self._house.resolver.check(request.url)
+        light = self._overload is not None and self._let_in(session_id, request, self._overload)
         if old is not None:
             old.stop("replaced")
+        if light:
+            self._light.add(session_id)
         session = Session(self._house, self, session_id, request, self._leaving.pop(session_id, succeed(None)))
         self._sessions[session_id] = session
         self.plays += 1
@@ -66,6 +86,17 @@ class Registry:
         """How many sessions show each status now."""
         return Counter(session.status for session in self._sessions.values())
 
+    def pending(self) -> int:
+        """Sessions that will take work which is not yet to be measured."""
+        now = self._now
+        for session_id, since in list(self._newcomers.items()):
+            session = self._sessions.get(session_id)
+            if session is None or (since is not None and now - since >= VISIBLE_SECONDS):
+                del self._newcomers[session_id]
+            elif since is None and (session.flowing or session.status == "paused"):
+                self._newcomers[session_id] = now
+        return len(self._newcomers)
+
     def shut_down(self) -> None:
         """Take no more plays and stop every session: `stopped: shutdown`."""
         self._closing = True
@@ -75,6 +106,9 @@ class Registry:
     def session_over(self, session: Session, gone: Deferred[None], end: SessionEvent) -> None:
         session_id = session.session_id
         del self._sessions[session_id]
+        if session_id not in self._light and not isinstance(end, Stopped):
+            self._keep_place(session_id)
+        self._light.discard(session_id)
         match end:
             case Stopped(reason=reason):
                 self.ends[f"stopped:{reason}"] += 1
@@ -91,6 +125,26 @@ class Registry:
             return self._sessions[session_id]
         except KeyError:
             raise SessionNotFound() from None
+
+    def _let_in(self, session_id: str, request: Play, overload: Overload) -> bool:
+        """Whether what is let in is light. One that takes work in place of one that does not is one more."""
+        light = is_light(self._house, request)
+        if session_id not in self._sessions or (session_id in self._light and not light):
+            if light or self._places.pop(session_id, 0.0) <= self._now:
+                overload.admit(light=light)
+            if not light:
+                self._newcomers[session_id] = None
+        return light
+
+    def _keep_place(self, session_id: str) -> None:
+        self._places.pop(session_id, None)
+        self._places[session_id] = self._now + NEXT_SECONDS
+        while self._places[oldest := next(iter(self._places))] < self._now:
+            del self._places[oldest]
+
+    @property
+    def _now(self) -> float:
+        return self._house.workshop.reactor.seconds()
 
     def _left(self, session_id: str, gone: Deferred[None]) -> None:
         if self._leaving.get(session_id) is gone:

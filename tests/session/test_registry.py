@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from audiosvc.errors import SessionNotFound, ShuttingDown, TooManySessions, UnsupportedUrl
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+from audiosvc.errors import Overloaded, SessionNotFound, ShuttingDown, TooManySessions, UnsupportedUrl
+from audiosvc.flow.overload import Overload
+from audiosvc.session.registry import NEXT_SECONDS, VISIBLE_SECONDS, Registry
 from audiosvc.session.track import Play
+from audiosvc.session.weight import is_light
+from audiosvc.sources.model import Http, Source
 from audiosvc.wire.messages import Ready, Stopped
 from tests.fakes import frames
 from tests.session.support import SONG, SessionTestCase
@@ -114,6 +122,121 @@ class LimitTests(SessionTestCase):
         self.assertEqual(end.reason, "shutdown")
         self.assertRaises(ShuttingDown, self.play, "c")
         self.assert_nothing_left()
+
+
+class FakeOverload:
+    """Lets in whom it is told to, and writes down whom it was asked for."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.asked: list[bool] = []
+
+    def admit(self, *, light: bool) -> None:
+        self.asked.append(light)
+        if self.full and not light:
+            raise Overloaded()
+
+
+class OverloadTests(SessionTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.overload = FakeOverload()
+        self.registry = Registry(self.house, 3, cast(Overload, self.overload))
+        self.resolver.sources["opus"] = replace(SONG, url="opus", opus=True)
+
+    def pending(self, seconds: float = 0.0) -> int:
+        self.reactor.advance(seconds)
+        return self.registry.pending()
+
+    def test_a_play_too_many_changes_nothing(self) -> None:
+        self.overload.full = True
+        self.assertRaises(Overloaded, self.play, "a")
+        self.assertEqual((self.registry.snapshots(), self.registry.plays, self.pending()), ([], 0, 0))
+
+    def test_what_plays_is_replaced_even_so(self) -> None:
+        self.play("a")
+        self.overload.full = True
+        self.play("a")
+        self.registry.seek("a", 1.0)
+        self.registry.pause("a")
+        self.registry.resume("a")
+        self.assertEqual(self.overload.asked, [False])
+
+    def test_the_next_of_a_queue_comes_even_so(self) -> None:
+        for wait in (0.0, NEXT_SECONDS / 2):
+            self.play("a")
+            self.reactor.children[-1].exit()
+            self.turn()
+            self.assertEqual(self.registry.snapshots(), [])
+            self.overload.full = True
+            self.reactor.advance(wait)
+        self.play("a")
+        self.assertEqual((self.overload.asked, self.pending()), ([False], 1))
+
+    def test_but_neither_one_that_was_stopped_nor_one_that_comes_late(self) -> None:
+        self.play("a")
+        self.registry.stop("a")
+        self.play("b")
+        self.reactor.children[-1].exit()
+        self.turn()
+        self.overload.full = True
+        self.assertRaises(Overloaded, self.play, "a")
+        self.reactor.advance(NEXT_SECONDS + 0.1)
+        self.assertRaises(Overloaded, self.play, "b")
+
+    def test_but_not_what_takes_nothing_by_what_does(self) -> None:
+        self.play("a", "opus", "opus")
+        self.overload.full = True
+        self.play("a", "opus", "ogg")
+        self.assertRaises(Overloaded, self.play, "a")
+        self.assertEqual(self.overload.asked, [True, False])
+        self.assertEqual(self.registry.snapshot("a").url, "opus")
+
+    def test_what_is_passed_on_as_it_is_is_light(self) -> None:
+        for weight, options in (
+            (True, {}),
+            (False, {"volume": 0.5}),
+            (False, {"bitrate": 64_000}),
+            (False, {"format": "pcm"}),
+        ):
+            self.play("a", "opus", **{"format": "opus", **options})  # type: ignore[arg-type]
+            self.registry.stop("a")
+            self.assertEqual(self.overload.asked.pop(), weight, options)
+
+    def test_what_is_not_known_may_take_work(self) -> None:
+        self.resolver.hold = True
+        self.play("a", "opus", "opus")
+        self.assertEqual(self.overload.asked, [False])
+
+    def test_a_broadcast_that_is_on_the_air_is_light(self) -> None:
+        radio = Source("radio", Http("http://h/radio"), live=True)
+        self.resolver.sources["radio"] = radio
+        for format in ("opus", "opus", "pcm"):
+            self.play(f"{len(self.overload.asked)}", "radio", format)
+        self.assertEqual(self.overload.asked, [False, True, False])
+
+    def test_a_kept_track_is_light(self) -> None:
+        self.house.workshop.cache = cast(Any, SimpleNamespace(find=lambda *_: object()))
+        self.assertTrue(is_light(self.house, Play(SONG.url)))
+        self.assertFalse(is_light(self.house, Play(SONG.url, volume=0.5)))
+
+    def test_newcomers_are_pending_until_they_have_flowed_for_a_while(self) -> None:
+        self.play("a")
+        self.play("b")
+        self.play("c", "opus", "opus")
+        self.assertEqual(self.pending(5.0), 2)
+        self.reactor.children[0].write(frames(25))
+        self.turn()
+        self.assertEqual(self.pending(), 2)
+        self.assertEqual(self.pending(VISIBLE_SECONDS), 1)
+        self.registry.stop("b")
+        self.assertEqual(self.pending(), 0)
+
+    def test_one_that_is_paused_before_it_flows_is_pending_no_longer(self) -> None:
+        self.play("a")
+        self.registry.pause("a")
+        self.assertEqual(self.pending(), 1)
+        self.assertEqual(self.pending(VISIBLE_SECONDS), 0)
 
 
 class LookingTests(SessionTestCase):

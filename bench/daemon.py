@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.task import deferLater
 from twisted.web.client import ResponseFailed
 
+from audiosvc.options import Options
 from audiosvc.remote import Control, Daemon, Refused
-from bench.floor import Excerpt, first_byte
+from bench.filler import play_through
+from bench.floor import Excerpt
 from bench.machine import children_cpu_seconds, children_of, cores_apart, cpu_seconds, pss
 from bench.measure import Delivery, delivery
-from bench.pieces import Piece
 from bench.receiver import Receiver
+from bench.scenarios import Workload
+from bench.site import REACHED
 
-LATENCY_PLAY, LATENCY_PAUSE = 0.5, 0.2
-"""Seconds a play lasts whose first packet is waited for, and of silence after it."""
+BEGIN_MOST = 60.0
+"""Seconds that all sessions together may take to begin."""
+
+LOOK_SECONDS = 0.2
+"""How often it is looked whether they have."""
+
+ENDS = ("Finished", "Stopped", "Error")
+
+CACHE_BYTES = 1 << 30
+"""More than all pieces take."""
+
+NO_CACHE = 0
 
 
 class BenchFailed(Exception):
@@ -36,7 +49,6 @@ class Setup:
 
     ffmpeg: str
     media_root: Path
-    pieces: Sequence[Piece]
     excerpt: Excerpt
     bitrate: int
     complexity: int
@@ -46,22 +58,30 @@ class Setup:
 class Run:
     """One run of `sessions` sessions. CPU in seconds per second of sound, memory (PSS) in bytes, each per session."""
 
+    program: str
+    scenario: str
     sessions: int
-    cpu_daemon: float
+    cpu_own: float
+    """Of the daemon, or of the peer's first process."""
     cpu_children: float
     cpu_receiver: float
     """Not the daemon's, but taken from the same cores."""
-    pss: float
-    """Daemon and children, less what the daemon took before the first play."""
-    pss_daemon: float
-    """The daemon's part of that."""
+    pss_own: float
+    """Less what the daemon took before the first play."""
+    pss_children: float
     delivery: Delivery
     trouble: int
     """Sessions that were told of an error, or ended in any other way."""
+    underruns: int
+    """Packets that were due and not there, as the daemon counts them."""
 
     @property
     def cpu(self) -> float:
-        return self.cpu_daemon + self.cpu_children
+        return self.cpu_own + self.cpu_children
+
+    @property
+    def pss(self) -> float:
+        return self.pss_own + self.pss_children
 
     @property
     def well(self) -> bool:
@@ -69,26 +89,29 @@ class Run:
         return not (self.delivery.late or self.delivery.lost or self.trouble)
 
 
-@dataclass(frozen=True)
-class Latency:
-    """Milliseconds, one value a play: POST to first packet, and a bare FFmpeg's start to its first byte of PCM."""
+class Client(Control):
+    """What more the bench asks of the API."""
 
-    first_packet: list[float]
-    first_byte: list[float]
+    async def seek(self, session_id: str, position: float) -> None:
+        await self._ask("POST", f"/session/{session_id}/seek", cast(Any, {"position": position}))
+
+    async def vitals(self) -> dict[str, Any]:
+        return await self._ask("GET", "/health")
 
 
 class Running:
     """A daemon that answers, and its receiver."""
 
-    def __init__(self, pid: int, control: Control, receiver: Receiver) -> None:
+    def __init__(self, pid: int, socket: Path, control: Client, receiver: Receiver) -> None:
         self.pid = pid
+        self.socket = socket
         self.control = control
         self.receiver = receiver
 
 
 @asynccontextmanager
-async def running(reactor: Any, setup: Setup, most: int) -> AsyncIterator[Running]:
-    """For at most `most` sessions. Raises `BenchFailed`."""
+async def running(reactor: Any, setup: Setup, most: int, *, cache: int = NO_CACHE) -> AsyncIterator[Running]:
+    """For at most `most` sessions; `cache` is in bytes, where the daemon has one. Raises `BenchFailed`."""
     daemon = Daemon(reactor)
     with TemporaryDirectory(prefix="audiosvc-bench-") as name:
         folder = Path(name)
@@ -99,7 +122,10 @@ async def running(reactor: Any, setup: Setup, most: int) -> AsyncIterator[Runnin
             "opus-complexity": setup.complexity,
             "ffmpeg": setup.ffmpeg,
         }
-        daemon.start_in(folder, *(f"--{name}={value}" for name, value in options.items()))
+        # A complexity that is lowered under way would be another thing measured; but who wants that may have it.
+        newer = {"cache-size": cache, "overload": os.environ.get("AUDIOSVC_OVERLOAD", "off")}
+        options |= {option: value for option, value in newer.items() if knows(option)}
+        daemon.start_in(folder, *REACHED, *(f"--{name}={value}" for name, value in options.items()))
         receiver = None
         try:
             assert daemon.transport is not None
@@ -107,12 +133,12 @@ async def running(reactor: Any, setup: Setup, most: int) -> AsyncIterator[Runnin
             cores = cores_apart()
             if cores is not None:
                 os.sched_setaffinity(pid, cores[0])
-            control = Control.at(reactor, daemon.api)
+            control = cast(Client, Client.at(reactor, daemon.api))
             await daemon.until_healthy(control)
             receiver = Receiver(daemon.socket, folder / "noted.json")
             if cores is not None:
                 os.sched_setaffinity(receiver.pid, cores[1])
-            yield Running(pid, control, receiver)
+            yield Running(pid, daemon.socket, control, receiver)
         except (ConnectError, ConnectionClosed, ResponseFailed, Refused, EOFError) as error:
             raise BenchFailed(daemon.report(f"the daemon failed: {error or type(error).__name__}")) from error
         finally:
@@ -121,58 +147,51 @@ async def running(reactor: Any, setup: Setup, most: int) -> AsyncIterator[Runnin
                 receiver.end()
 
 
-async def run(reactor: Any, setup: Setup, sessions: int) -> Run:
-    """Play `sessions` at once, the pieces in turn, and measure them once all have begun. Raises `BenchFailed`."""
+async def run(reactor: Any, setup: Setup, workload: Workload, sessions: int) -> Run:
+    """Play `sessions` at once, the workload's parts in turn, measure them once all have begun. Raises `BenchFailed`."""
     names = [f"bench:{number}" for number in range(sessions)]
     excerpt = setup.excerpt
-    async with running(reactor, setup, sessions) as it:
+    async with running(reactor, setup, sessions, cache=CACHE_BYTES if workload.replayed else NO_CACHE) as it:
+        if workload.replayed:
+            for part in workload.parts:
+                await play_through(reactor, it.socket, it.control, "bench:before", part.address(0))
         empty = pss(it.pid)
         posted = time.monotonic()
         for number, name in enumerate(names):
-            await it.control.play(name, setup.pieces[number % len(setup.pieces)].path.name)
+            await it.control.play(name, workload.part(number).address(number))
+        while (vitals := await it.control.vitals())["sessions"]["extracting"]:
+            if time.monotonic() > posted + BEGIN_MOST:
+                break
+            await deferLater(reactor, LOOK_SECONDS)
         await deferLater(reactor, max(0.0, posted + excerpt.at - time.monotonic()))
         began, before = time.monotonic_ns(), _cpu(it)
         await deferLater(reactor, excerpt.seconds)
         ended, after = time.monotonic_ns(), _cpu(it)
-        # Reading this holds the process up for some ms: only now.
+        # Reading these holds the process up for some ms: only now.
         memory, memory_children = pss(it.pid) - empty, sum(map(pss, children_of(it.pid)))
-    noted = it.receiver.noted
-    daemon, children, receiver = (
+        underruns = (await it.control.vitals())["delivery"]["underruns"] - vitals["delivery"]["underruns"]
+    noted, heard = it.receiver.noted, frozenset(names)
+    own, children, receiver = (
         (now - then) * 1e9 / (ended - began) / sessions for now, then in zip(after, before, strict=True)
     )
     return Run(
+        program="audiosvc",
+        scenario=workload.name,
         sessions=sessions,
-        cpu_daemon=daemon,
+        cpu_own=own,
         cpu_children=children,
         cpu_receiver=receiver,
-        pss=(memory + memory_children) / sessions,
-        pss_daemon=memory / sessions,
+        pss_own=memory / sessions,
+        pss_children=memory_children / sessions,
         delivery=delivery([noted.packets.get(name, ()) for name in names], began, ended),
-        trouble=sum(at < ended and kind != "Ready" for at, _, kind in noted.events),
+        trouble=sum(event.at < ended and event.kind in ENDS for event in noted.events if event.session_id in heard),
+        underruns=underruns,
     )
 
 
-async def latency(reactor: Any, setup: Setup, plays: int) -> Latency:
-    """One play after the other of the first piece, each in turn with a bare FFmpeg. Raises `BenchFailed`."""
-    piece = setup.pieces[0]
-    posted, first_bytes = [], []
-    async with running(reactor, setup, 1) as it:
-        for number in range(plays):
-            posted.append(time.monotonic_ns())
-            await it.control.play(f"bench:{number}", piece.path.name)
-            await deferLater(reactor, LATENCY_PLAY)
-            await it.control.stop(f"bench:{number}")
-            await deferLater(reactor, LATENCY_PAUSE)
-            first_bytes.append(first_byte(setup.ffmpeg, piece) * 1000)
-    packets = it.receiver.noted.packets
-    late = LATENCY_PLAY * 1000
-    return Latency(
-        [
-            (heard[0] - at) / 1e6 if (heard := packets.get(f"bench:{number}")) else late
-            for number, at in enumerate(posted)
-        ],
-        first_bytes,
-    )
+def knows(option: str) -> bool:
+    """Whether the daemon has it; the bench is for older ones too, to compare with."""
+    return any(known[0] == option for known in Options.optParameters)
 
 
 def _cpu(it: Running) -> tuple[float, float, float]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from audiosvc import __version__
 from audiosvc.codec.opus import libopus_version
-from bench.measure import Stat, pss_of, stat_of
+from bench.measure import Stat, available_of, pss_of, stat_of
 
 PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -60,8 +60,34 @@ def children_of(pid: int) -> list[int]:
 
 def children_cpu_seconds(pid: int) -> float:
     """Those that run now, and those that it has reaped."""
-    running = sum(cpu_seconds(child) for child in children_of(pid))
-    return running + stat_of((PROC / str(pid) / "stat").read_text()).reaped / _TICKS
+    return sum(map(cpu_seconds, children_of(pid))) + reaped_cpu_seconds(pid)
+
+
+def tree_of(pid: int) -> list[int]:
+    """A process and all its descendants."""
+    parents = {stat.pid: stat.parent for stat in _stats()}
+    tree = [pid]
+    for member in tree:
+        tree += [child for child, parent in parents.items() if parent == member]
+    return tree
+
+
+def tree_cpu_seconds(pid: int) -> float:
+    """Of a process and its descendants, those too that any of them has reaped."""
+    return sum(cpu_seconds(member) + reaped_cpu_seconds(member) for member in tree_of(pid))
+
+
+def reaped_cpu_seconds(pid: int) -> float:
+    """Of the children that a process has waited for, and of theirs; 0 where it is gone."""
+    try:
+        return stat_of((PROC / str(pid) / "stat").read_text()).reaped / _TICKS
+    except OSError:
+        return 0.0
+
+
+def memory_left() -> int:
+    """Bytes that can be had without swapping."""
+    return available_of((PROC / "meminfo").read_text())
 
 
 def pss(pid: int) -> int:

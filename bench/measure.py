@@ -14,11 +14,15 @@ LATE_MS = 60.0
 """A packet is late when this much has passed since the one before it: two frames more than it should."""
 
 CAPACITY_START = 40
-CAPACITY_MOST = 400
-"""Most sessions that are tried: their FFmpegs alone hold 4 GB."""
+CAPACITY_MOST = 2000
+"""Most sessions that are tried, where there is memory for them."""
+
+TAIL = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 5e-5, 2e-5, 1e-5)
+"""Shares of all gaps by which their distribution is told: how long the longest of that share are at least."""
 
 _MS = 1_000_000
 _FRAME = FRAME_MS * _MS
+_AVAILABLE = re.compile(r"^MemAvailable:\s+(\d+) kB$", re.MULTILINE)
 _PSS = re.compile(r"^Pss:\s+(\d+) kB$", re.MULTILINE)
 
 
@@ -47,6 +51,8 @@ class Delivery:
     """Packets by which sessions fell behind their beat and stayed behind, or never had."""
     extra: int
     """Packets by which sessions got ahead of it."""
+    tail: list[tuple[float, float]]
+    """The distribution: shares of the gaps, as far as there are enough to tell, and what those exceed or reach."""
 
 
 def delivery(times: Iterable[Sequence[int]], begin: int, end: int) -> Delivery:
@@ -63,6 +69,7 @@ def delivery(times: Iterable[Sequence[int]], begin: int, end: int) -> Delivery:
             gaps.append(silence / _MS)
         missing = fallen_behind(inside, begin, end)
         lost, extra = lost + max(0, missing), extra + max(0, -missing)
+    gaps.sort()
     return Delivery(
         packets=packets,
         gap_p50=percentile(gaps, 0.5),
@@ -72,6 +79,7 @@ def delivery(times: Iterable[Sequence[int]], begin: int, end: int) -> Delivery:
         late=sum(gap > LATE_MS for gap in gaps),
         lost=lost,
         extra=extra,
+        tail=[(share, gaps[-int(share * len(gaps))]) for share in TAIL if share * len(gaps) >= 1],
     )
 
 
@@ -114,6 +122,12 @@ def pss_of(text: str) -> int:
     return int(match[1]) * 1024 if match else 0
 
 
+def available_of(text: str) -> int:
+    """Bytes, from /proc/meminfo."""
+    match = _AVAILABLE.search(text)
+    return int(match[1]) * 1024 if match else 0
+
+
 # --- capacity -----------------------------------------------------------------------------------------------
 
 
@@ -123,18 +137,18 @@ def held(tried: Mapping[int, bool]) -> int:
     return max((sessions for sessions, well in tried.items() if well and sessions < failed), default=0)
 
 
-def next_try(tried: Mapping[int, bool], runs: int) -> int | None:
+def next_try(tried: Mapping[int, bool], runs: int, most: int = CAPACITY_MOST) -> int | None:
     """How many sessions to try next, given which numbers went well; None when it is known to within 5 %.
 
-    Doubling until one fails, then halving what lies between, at most `runs` tries in all.
+    Doubling until one fails, then halving what lies between, at most `runs` tries in all, of at most `most` sessions.
     """
     if len(tried) >= runs:
         return None
     failed = [sessions for sessions, well in tried.items() if not well]
     low = held(tried)
     if not failed:
-        attempt = min(CAPACITY_MOST, 2 * low) if low else CAPACITY_START
-        return None if attempt == low else attempt
+        attempt = min(most, 2 * low if low else CAPACITY_START)
+        return None if attempt <= low else attempt
     high = min(failed)
     return None if high - low <= max(1, low // 20) else (low + high) // 2
 

@@ -23,19 +23,39 @@ END_MOST = 20.0
 """Seconds the receiver may take, once the daemon is gone, to write down what it noted."""
 
 
+class Happened(msgspec.Struct, array_like=True):
+    """An event: when, to which session, of what class, and how many packets of the session came before it."""
+
+    at: int
+    session_id: str
+    kind: str
+    packets: int
+
+
 class Noted(msgspec.Struct):
     """Times are `time.monotonic_ns()`, the same clock in every process, taken when `recv` returned."""
 
     packets: dict[str, list[int]]
     """By session id, oldest first."""
-    events: list[tuple[int, str, str]]
-    """Time, session id and the event's class."""
+    events: list[Happened]
+    """Oldest first."""
+
+
+def heard(text: bytes) -> Noted:
+    """What a receiver has written: JSON as of `Noted`, or a line `SESSION NANOSECONDS` a packet. Raises ValueError."""
+    if text.lstrip().startswith(b"{"):
+        return msgspec.json.decode(text, type=Noted)
+    packets: dict[str, list[int]] = {}
+    for line in text.decode().splitlines():
+        session, _, at = line.rpartition(" ")
+        packets.setdefault(session, []).append(int(at))
+    return Noted(packets, [])
 
 
 def note(connection: socket.socket) -> Noted:
     """Until the other end closes."""
     packets: dict[str, list[int]] = {}
-    events: list[tuple[int, str, str]] = []
+    events: list[Happened] = []
     decoder = Decoder()
     while data := _receive(connection):
         now = time.monotonic_ns()
@@ -46,7 +66,8 @@ def note(connection: socket.socket) -> Noted:
                     times = packets[message.session_id] = []
                 times.append(now)
             elif isinstance(message, SessionEvent):
-                events.append((now, message.session_id, type(message).__name__))
+                before = len(packets.get(message.session_id, ()))
+                events.append(Happened(now, message.session_id, type(message).__name__, before))
     return Noted(packets, events)
 
 
@@ -82,7 +103,7 @@ class Receiver:
             self._process.kill()
             self._process.wait()
         else:
-            self.noted = msgspec.json.decode(self._result.read_bytes(), type=Noted)
+            self.noted = heard(self._result.read_bytes())
 
 
 def main(audio_socket: str, result: str) -> None:

@@ -8,6 +8,7 @@ from bench.measure import (
     CAPACITY_MOST,
     CAPACITY_START,
     Stat,
+    available_of,
     delivery,
     fallen_behind,
     held,
@@ -18,6 +19,7 @@ from bench.measure import (
     stat_of,
     table,
 )
+from bench.order import CAPACITY_RUNS
 
 MS = 1_000_000
 BEGIN, END = 0, 4_000 * MS
@@ -90,6 +92,17 @@ class DeliveryTests(SynchronousTestCase):
         came = delivery([[]], BEGIN, END)
         self.assertEqual((came.packets, came.late, came.lost), (0, 1, 200))
 
+    def test_the_distribution_ends_where_there_are_too_few_gaps_to_tell(self) -> None:
+        times = beat()
+        times[100:105] = [times[104]] * 5
+        tail = dict(delivery([times], BEGIN, END).tail)
+        self.assertEqual((min(tail), tail[1.0], tail[0.5]), (0.01, 0, 20))
+
+    def test_the_longest_gaps_are_its_end(self) -> None:
+        times = [beat() for _ in range(10)]
+        del times[0][100:103]
+        self.assertEqual(delivery(times, BEGIN, END).tail[-1], (0.001, 80))
+
     def test_jitter_is_no_loss(self) -> None:
         times = [at + number * 7919 % 15 * MS for number, at in enumerate(beat())]
         self.assertEqual(fallen_behind(times, BEGIN, END), 0)
@@ -103,6 +116,10 @@ class ProcTests(SynchronousTestCase):
     def test_the_proportional_set_size_is_told_from_its_parts(self) -> None:
         text = "55a0-7ffc ---p 0 00:00 0 [rollup]\nRss:  900 kB\nPss:   123 kB\nPss_Anon:  99 kB\nSwapPss: 0 kB\n"
         self.assertEqual(pss_of(text), 123 * 1024)
+
+    def test_the_memory_that_is_left_is_told(self) -> None:
+        text = "MemTotal: 100 kB\nMemAvailable:    77 kB\n"
+        self.assertEqual((available_of(text), available_of("")), (77 * 1024, 0))
 
     def test_a_process_that_is_gone_holds_nothing(self) -> None:
         self.assertEqual(pss_of(""), 0)
@@ -124,7 +141,7 @@ class CapacityTests(SynchronousTestCase):
             self.assertLessEqual(most - found, max(1, most // 20), most)
 
     def test_it_is_found_in_few_tries(self) -> None:
-        self.assertLessEqual(max(len(self.search(most)) for most in range(1, CAPACITY_MOST)), 10)
+        self.assertLessEqual(max(len(self.search(most)) for most in range(1, CAPACITY_MOST)), CAPACITY_RUNS)
 
     def test_the_number_of_tries_is_bounded(self) -> None:
         self.assertEqual(list(self.search(100, runs=3)), [CAPACITY_START, 2 * CAPACITY_START, 4 * CAPACITY_START])
@@ -132,6 +149,11 @@ class CapacityTests(SynchronousTestCase):
     def test_a_machine_that_holds_all_is_not_asked_for_more(self) -> None:
         tried = self.search(10**6)
         self.assertEqual((max(tried), held(tried)), (CAPACITY_MOST, CAPACITY_MOST))
+
+    def test_what_memory_allows_is_not_exceeded(self) -> None:
+        self.assertEqual(next_try({40: True, 80: True}, 12, 100), 100)
+        self.assertIsNone(next_try({40: True, 80: True, 100: True}, 12, 100))
+        self.assertIsNone(next_try({40: True}, 12, 30))
 
     def test_a_success_above_a_failure_is_taken_for_luck(self) -> None:
         self.assertEqual(held({40: True, 60: False, 80: True}), 40)

@@ -88,6 +88,11 @@ class TooManySessions(AudioServiceError):
     code, status, default = "too_many_sessions", 503, "as many sessions play as --max-sessions allows"
 
 
+class Overloaded(AudioServiceError):
+    code, status = "overloaded", 503
+    default = "another session would make those that play stutter, try again"
+
+
 class TooManyLookups(AudioServiceError):
     code, status, default = "too_many_lookups", 503, "too many sources are being looked up, try again"
 

@@ -88,6 +88,9 @@ class ISourceResolver(Protocol):
     def check(self, url: str) -> None:
         """Raise the `AudioServiceError` that shows from the URL alone; asks nobody, opens nothing."""
 
+    def known(self, url: str) -> Source | None:
+        """What `resolve` would give, where that is known without asking anybody."""
+
     def resolve(self, url: str, *, fresh: bool = False) -> Deferred[Source]:
         """What to hand to FFmpeg; fails with an `AudioServiceError`. `fresh`: not out of any cache."""
 
@@ -119,7 +122,7 @@ class IPermit(Protocol):
 
     @property
     def trouble(self) -> AudioServiceError | None:
-        """Why its holder's latest request led nowhere: no such name, no answer. None if it did, or was refused."""
+        """Why its holder's latest request led nowhere: no such name, no answer, one that broke off. None if not so."""
 
     def flowing(self) -> None:
         """The holder gives sound: from here on it may go on asking, at a steady rate. More calls do nothing."""

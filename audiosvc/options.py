@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,10 +17,11 @@ from audiosvc.api.guard import Guard
 from audiosvc.codec.opus import COMPLEXITY_MOST
 from audiosvc.extract.extractors import read_cookies
 from audiosvc.ffmpeg.binary import find_ffmpeg
+from audiosvc.flow.overload import MODES as OVERLOAD_MODES
 from audiosvc.net.addresses import Policy
 from audiosvc.net.jail import MODES
 from audiosvc.net.names import is_own
-from audiosvc.paths import default_socket
+from audiosvc.paths import cache_folder, default_socket
 from audiosvc.session.track import BITRATE_LEAST, BITRATE_MOST
 
 TOKEN_BYTES_LEAST = 32
@@ -29,6 +31,9 @@ ENVIRONMENT_PREFIX = "AUDIOSVC_"
 
 SWITCHED_ON = ("1", "true", "yes", "on")
 """What the environment says for an option that takes no value."""
+
+_SIZE = re.compile(r"(\d{1,12})([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
+_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 _T = TypeVar("_T", int, float)
 
@@ -44,6 +49,18 @@ def _number(option: str, kind: Callable[[str], _T], least: _T, most: _T) -> Call
         if not least <= number <= most:
             raise ValueError(f"--{option}: {text} is not from {least} to {most}")
         return number
+
+    return coerce
+
+
+def _size(option: str) -> Callable[[str], int]:
+    """A coercion for `optParameters`: a number of bytes, such as 65536, 64K, 256M or 2G."""
+
+    def coerce(text: str) -> int:
+        match = _SIZE.fullmatch(text)
+        if match is None:
+            raise ValueError(f"--{option}: {text!r} is not a number of bytes; 64K, 256M and 2G are")
+        return int(match[1]) * _UNITS[match[2].upper()]
 
     return coerce
 
@@ -68,6 +85,7 @@ class Options(usage.Options):
         ["opus-complexity", None, COMPLEXITY_MOST, "Effort of the encoder, 0 to 10.",
          _number("opus-complexity", int, 0, COMPLEXITY_MOST)],
         ["encoder-threads", None, os.cpu_count() or 1, "Threads that encode.", _number("encoder-threads", int, 1, 256)],
+        ["overload", None, "lower", "What a full machine does: lower complexity, then refuse; refuse; off."],
         ["ffmpeg", None, None, "The FFmpeg to run, if not the one that comes with imageio-ffmpeg."],
         ["isolation", None, "auto", "A network of their own for children that fetch: auto, require or off."],
         ["allow-host", None, "", "Hosts, or HOST:PORT, comma-separated, that are fetched from though not public."],
@@ -76,6 +94,10 @@ class Options(usage.Options):
          _number("extractors", int, 0, 32)],
         ["cookies", None, None, "A file of cookies, in Netscape's format, for web pages."],
         ["token-file", None, None, "A file with the token that API callers must send as a bearer token."],
+        ["cache-size", None, 128 * _UNITS["M"], "Memory for what was played, to play it again at once; 0 for none.",
+         _size("cache-size")],
+        ["cache-dir", None, None, "A folder that keeps what was played across restarts."],
+        ["cache-dir-size", None, _UNITS["G"], "How large it may get.", _size("cache-dir-size")],
         ["allowed-host", None, "", "Host names, comma-separated, that the API answers to besides localhost."],
     ]  # fmt: skip
 
@@ -116,12 +138,17 @@ class Options(usage.Options):
             raise usage.UsageError(f"--ffmpeg: {error}") from error
         if self["token-file"] is not None:
             self.token = _read_token(Path(self["token-file"]))
+        if self["overload"] not in OVERLOAD_MODES:
+            raise usage.UsageError(f"--overload: {self['overload']!r} is none of {', '.join(OVERLOAD_MODES)}")
         if self["isolation"] not in MODES:
             raise usage.UsageError(f"--isolation: {self['isolation']!r} is none of {', '.join(MODES)}")
         try:
             self.policy = Policy.parse(self["allow-host"], self["allow-net"], is_own)
         except ValueError as error:
             raise usage.UsageError(str(error)) from error
+        folder = self["cache-dir"] = cache_folder(self["cache-dir"], self._environ)
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise usage.UsageError(f"--cache-dir: {folder} is not a folder")
         if self["cookies"] is not None:
             try:
                 self.cookies = read_cookies(Path(self["cookies"]))
@@ -132,6 +159,9 @@ class Options(usage.Options):
     def _check_api(self) -> None:
         from twisted.internet import reactor
 
+        if self["api"].startswith("unix:") and ":mode=" not in self["api"]:
+            # Twisted's own is 0666, and whoever may connect may play.
+            self["api"] += ":mode=600"
         try:
             endpoint = endpoints.serverFromString(reactor, self["api"])
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Where the Unix socket is, unless somebody says otherwise: one rule for the daemon and its clients."""
+"""Where the Unix socket is, one rule for the daemon and its clients, and the cache, unless somebody says otherwise."""
 
 from __future__ import annotations
 
@@ -23,3 +23,11 @@ def default_socket(environ: Mapping[str, str], uid: int) -> Path:
         if folder.startswith("/"):
             return folder / _NAME
     return Path(f"/tmp/audiosvc-{uid}", _NAME.name)
+
+
+def cache_folder(chosen: str | None, environ: Mapping[str, str]) -> Path | None:
+    """`chosen`; else `tracks` in `$CACHE_DIRECTORY` (systemd's, the first if several); else None."""
+    if chosen:
+        return Path(chosen).absolute()
+    folder = environ.get("CACHE_DIRECTORY", "").split(":")[0]
+    return Path(folder, "tracks") if folder.startswith("/") else None

@@ -20,13 +20,16 @@ from twisted.web.server import Site
 from audiosvc import __version__
 from audiosvc.api.routes import Routes
 from audiosvc.api.site import make_site
+from audiosvc.cache.cache import Cache
+from audiosvc.cache.disk import Disk, Store
 from audiosvc.delivery.hub import Hub
 from audiosvc.delivery.protocol import DeliveryFactory
 from audiosvc.delivery.socket import SocketPlace, SocketPlaceError
 from audiosvc.extract.extractors import Extractors
 from audiosvc.ffmpeg.command import NO_WAY_OUT, child_environment
-from audiosvc.ffmpeg.process import Spawner
+from audiosvc.ffmpeg.process import STARTING_MOST, Spawner
 from audiosvc.flow.encoders import EncoderPool
+from audiosvc.flow.overload import Overload, usable_cores
 from audiosvc.flow.workshop import Tally, Workshop
 from audiosvc.hardening import find_hardening
 from audiosvc.interfaces import IReactor
@@ -66,7 +69,9 @@ class AudioService(Service):
         self._isolation = IsolationVitals(self._isolation_mode, False, self._hardening.missing is None, "not yet tried")
         self._jail: Jail | None = None
         environment = child_environment(os.environ)
-        self._spawner = Spawner(reactor, {**environment, **NO_WAY_OUT}, self._hardening.prefix)
+        cores = usable_cores()
+        starting = max(STARTING_MOST, int(2 * cores))
+        self._spawner = Spawner(reactor, {**environment, **NO_WAY_OUT}, self._hardening.prefix, starting)
         self._tally = Tally()
         self._encoders = EncoderPool(reactor, options["encoder-threads"])
         self._hub = Hub(reactor, options["consumer-timeout"], self._encoders.beat)
@@ -76,6 +81,7 @@ class AudioService(Service):
         self._extractors: Extractors | None = None
         if options["extractors"]:
             self._extractors = Extractors(reactor, self._door, environment, options["extractors"], options.cookies)
+        fetcher = Fetcher(reactor, dialer)
         resolver = Resolver(
             options["media-root"],
             options["ffmpeg"],
@@ -83,10 +89,11 @@ class AudioService(Service):
             reactor,
             list_files=bool(options["list-files"]),
             door=self._door,
-            look=Look(reactor, Fetcher(reactor, dialer).fetch),
+            look=Look(reactor, fetcher.fetch),
             extractors=self._extractors,
             policy=options.policy.check,
         )
+        self._cache = _make_cache(options, reactor)
         workshop = Workshop(
             reactor,
             self._spawner,
@@ -95,9 +102,12 @@ class AudioService(Service):
             complexity=options["opus-complexity"],
             door=self._door,
             tally=self._tally,
+            cache=self._cache,
+            streams=fetcher,
         )
         house = House(workshop, resolver, self._hub, bitrate=options["bitrate"], idle_timeout=options["idle-timeout"])
-        self._registry = Registry(house, options["max-sessions"])
+        self._overload = Overload(workshop, self._encoders, self._hub.pacer, options["overload"], cores)
+        self._registry = Registry(house, options["max-sessions"], self._overload)
         routes = Routes(self._registry, resolver, self.vitals)
         self._site: Site = make_site(reactor, routes, options["allowed-host"], options.token)
         self._ports: list[IListeningPort] = []
@@ -109,6 +119,9 @@ class AudioService(Service):
         except SocketPlaceError as error:
             raise SystemExit(f"audiosvc: {error}") from error
         self._encoders.start()
+        self._overload.start(self._registry.pending)
+        if self._cache is not None:
+            self._cache.start()
         self._open_door()
         # The API first: if its port is taken, no socket is left behind.
         self._listen(self._api_endpoint, self._site)
@@ -124,6 +137,7 @@ class AudioService(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         stopped = [maybeDeferred(port.stopListening) for port in self._ports]
         self._registry.shut_down()
+        self._overload.stop()
         self._hub.stop()
         waits: list[Deferred[Any]] = [*stopped, self._spawner.stop(), self._delivery.close(), self._door.stop()]
         if self._extractors is not None:
@@ -138,6 +152,8 @@ class AudioService(Service):
         def finish(result: object) -> None:
             self._hub.stop()
             self._encoders.stop()
+            if self._cache is not None:
+                self._cache.stop()
             self._place.release()
             if self._jail is not None:
                 self._jail.close()
@@ -157,12 +173,14 @@ class AudioService(Service):
             children=self._spawner.children,
             spawns=self._spawner.spawns,
             encoder=self._encoders.vitals(),
+            overload=self._overload.vitals(),
             pacer=self._hub.pacer.vitals(),
             delivery=self._hub.vitals(),
             sources=self._tally.vitals(),
             door=self._door.vitals(),
             isolation=self._isolation,
             extractors=self._extractors.vitals() if self._extractors is not None else None,
+            cache=self._cache.vitals() if self._cache is not None else None,
         )
 
     def _open_door(self) -> None:
@@ -210,6 +228,17 @@ class AudioService(Service):
                 raise SystemExit(f"audiosvc: {port.getErrorMessage()}")
             self._ports.append(port)
             self.log.info("listening on {address}", address=port.getHost())
+
+
+def _make_cache(options: Options, reactor: IReactor) -> Cache | None:
+    """What is kept of the web is good for those who may fetch what these options say, and for nobody else."""
+    if not options["cache-size"]:
+        return None
+    disk = None
+    if options["cache-dir"] is not None and options["cache-dir-size"]:
+        disk = Disk(reactor, Store(options["cache-dir"], options["cache-dir-size"]))
+    rules = repr((options["allow-host"], options["allow-net"], bool(options["extractors"]), options.cookies))
+    return Cache(options["cache-size"], disk, rules)
 
 
 def makeService(options: Options) -> AudioService:

@@ -15,6 +15,23 @@ class EncoderVitals(msgspec.Struct, frozen=True):
     """Frames encoded since start."""
 
 
+class OverloadVitals(msgspec.Struct, frozen=True):
+    mode: str
+    """`lower`, `refuse` or `off`."""
+    cores: float
+    """That the daemon and its children may use."""
+    load: float
+    """Share of them that sessions take, those included that have only just been let in."""
+    complexity: int
+    """Of every encoder, now."""
+    reduced: bool
+    """Whether that is less than was configured."""
+    refusing: bool
+    """Whether a play that takes work would be refused now."""
+    refused: int
+    """Plays refused since start."""
+
+
 class PacerVitals(msgspec.Struct, frozen=True):
     ticks: int
     largest_gap_ms: float
@@ -78,6 +95,33 @@ class SourceVitals(msgspec.Struct, frozen=True):
     """Times that sound went on after its source had failed and was opened again."""
     dropped: int
     """Packets of live sources thrown away unheard, to come back to the live edge."""
+    broadcasts: int
+    """Live sources now being fetched for whoever listens, each with its settings."""
+    listeners: int
+    """Sessions that hear one of them."""
+
+
+class CacheVitals(msgspec.Struct, frozen=True):
+    tracks: int
+    """In memory."""
+    bytes: int
+    """That they take."""
+    recording: int
+    """Bytes of memory that tracks take which are being played from their beginning, and may be kept."""
+    hits: int
+    """Plays of what was kept."""
+    misses: int
+    """Plays of what was not, but might have been."""
+    kept: int
+    """Tracks recorded to their end since start."""
+    dropped: int
+    """Recordings given up: stopped, sought in, failed, of no known length, or too large."""
+    disk: bool
+    """Whether tracks are kept on disk too."""
+    disk_tracks: int
+    disk_bytes: int
+    disk_errors: int
+    """What could not be written or read, or was damaged, since start."""
 
 
 class Vitals(msgspec.Struct, frozen=True):
@@ -95,6 +139,7 @@ class Vitals(msgspec.Struct, frozen=True):
     """FFmpeg processes not yet reaped."""
     spawns: int
     encoder: EncoderVitals
+    overload: OverloadVitals
     pacer: PacerVitals
     delivery: DeliveryVitals
     sources: SourceVitals
@@ -102,3 +147,5 @@ class Vitals(msgspec.Struct, frozen=True):
     isolation: IsolationVitals
     extractors: ExtractorVitals | None
     """None where web pages are not read."""
+    cache: CacheVitals | None
+    """None with `--cache-size 0`."""

@@ -119,6 +119,14 @@ class FakeReactor(MemoryReactorClock):
             for reader in ready:
                 reader.doRead()
 
+    def settle(self) -> None:
+        """Let everything happen that takes no time."""
+        self.advance(0)
+        self.poll()
+        while any(call.getTime() <= self.seconds() for call in self.getDelayedCalls()):
+            self.advance(0)
+            self.poll()
+
     def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:  # type: ignore[override]
         self.callLater(0, callable, *args, **kwargs)
 
@@ -169,6 +177,9 @@ class FakeResolver:
     def check(self, url: str) -> None:
         if self.refusal is not None:
             raise self.refusal
+
+    def known(self, url: str) -> Source | None:
+        return None if self.hold else self.sources.get(url)
 
     def resolve(self, url: str) -> Deferred[Source]:
         if self.hold:

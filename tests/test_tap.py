@@ -87,11 +87,15 @@ class OptionsTests(OptionsTestCase):
             "ffmpeg": (ffmpeg, str(Path(ffmpeg).absolute())),
             "token-file": (token, token),
             "allowed-host": ("a.example, B.example,", ["a.example", "B.example"]),
+            "overload": ("refuse", "refuse"),
             "isolation": ("require", "require"),
             "allow-host": ("radio.lan:8000, 10.1.2.3", "radio.lan:8000, 10.1.2.3"),
             "allow-net": ("192.168.7.0/24", "192.168.7.0/24"),
             "extractors": ("0", 0),
             "cookies": (cookies, cookies),
+            "cache-size": ("64K", 65_536),
+            "cache-dir": ("/var/cache/x", Path("/var/cache/x")),
+            "cache-dir-size": ("2GiB", 2 * 1024**3),
         }
         self.assertEqual(set(wanted), {row[0] for row in Options.optParameters})
         for name, (text, value) in wanted.items():
@@ -121,6 +125,24 @@ class OptionsTests(OptionsTestCase):
         for wrong in (b"\xff\xfe", b"name=value"):
             self.assert_refused("--cookies", self.file("cookies", wrong))
         self.assert_refused("--cookies", str(self.folder / "nowhere"))
+
+    def test_sizes_have_units(self) -> None:
+        self.assertEqual(parsed()["cache-size"], 128 * 1024**2)
+        for text, size in (("0", 0), ("65536", 65_536), ("1k", 1024), ("3MB", 3 * 1024**2), ("1T", 1024**4)):
+            self.assertEqual(parsed("--cache-size", text)["cache-size"], size)
+            self.assertEqual(parsed("--cache-dir-size", text)["cache-dir-size"], size)
+        for wrong in ("", "-1", "M", "1.5G", "1X", "1" * 13, "\u0661"):
+            self.assert_refused("--cache-size", wrong)
+
+    def test_tracks_are_kept_on_disk_where_there_is_a_folder_for_it(self) -> None:
+        self.assertIsNone(parsed()["cache-dir"])
+        self.assertEqual(parsed(CACHE_DIRECTORY="/var/cache/a:/var/cache/b")["cache-dir"], Path("/var/cache/a/tracks"))
+        self.assertIsNone(parsed(CACHE_DIRECTORY="relative")["cache-dir"])
+        self.assertEqual(parsed("--cache-dir", "/x", CACHE_DIRECTORY="/var/cache/a")["cache-dir"], Path("/x"))
+
+    def test_overload_is_one_of_three(self) -> None:
+        self.assertEqual(parsed()["overload"], "lower")
+        self.assert_refused("--overload", "on")
 
     def test_isolation_is_one_of_three(self) -> None:
         self.assertEqual(parsed()["isolation"], "auto")
@@ -183,9 +205,11 @@ class OptionsTests(OptionsTestCase):
             "tcp:8180:interface=127.9.9.9",
             "tcp:8180:interface=localhost",
             r"tcp6:8180:interface=\:\:1",
-            "unix:/run/api.sock",
+            "unix:/run/api.sock:mode=660",
         ):
             self.assertEqual(parsed("--api", local)["api"], local)
+        # Nobody else's, unless it is said that it is.
+        self.assertEqual(parsed("--api", "unix:/run/api.sock")["api"], "unix:/run/api.sock:mode=600")
         for wide in (
             "tcp:8180",
             "tcp:8180:interface=0.0.0.0",

@@ -12,11 +12,13 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from audiosvc.vitals import (
+    CacheVitals,
     DeliveryVitals,
     DoorVitals,
     EncoderVitals,
     ExtractorVitals,
     IsolationVitals,
+    OverloadVitals,
     PacerVitals,
     SourceVitals,
     Vitals,
@@ -76,6 +78,7 @@ class VitalsCollector(Collector):
         yield _gauge("children", "FFmpeg processes not yet reaped.", vitals.children)
         yield _counter("spawns", "FFmpeg processes started.", vitals.spawns)
         yield from _encoder(vitals.encoder)
+        yield from _overload(vitals.overload)
         yield from _pacer(vitals.pacer)
         yield from _delivery(vitals.delivery)
         yield from _sources(vitals.sources)
@@ -83,6 +86,8 @@ class VitalsCollector(Collector):
         yield from _isolation(vitals.isolation)
         if vitals.extractors is not None:
             yield from _extractors(vitals.extractors)
+        if vitals.cache is not None:
+            yield from _cache(vitals.cache)
         yield from _http(self._traffic)
 
 
@@ -91,6 +96,15 @@ def _encoder(encoder: EncoderVitals) -> Iterator[Metric]:
     yield _gauge("encoder_load_ratio", "Share of the threads' time spent encoding lately.", encoder.load)
     yield _gauge("encoder_jobs_waiting", "Jobs that wait for a thread.", encoder.waiting)
     yield _counter("encoder_frames", "Frames encoded.", encoder.frames)
+
+
+def _overload(overload: OverloadVitals) -> Iterator[Metric]:
+    yield _gauge("usable_cores", "Cores that the daemon and its children may use.", overload.cores)
+    yield _gauge("load_ratio", "Share of them that sessions take or will take.", overload.load)
+    yield _gauge("opus_complexity", "Effort of every encoder, now.", overload.complexity)
+    yield _gauge("opus_complexity_reduced", "1 if that is less than was configured.", overload.reduced)
+    yield _gauge("refusing_plays", "1 if a play that takes work would be refused.", overload.refusing)
+    yield _counter("plays_refused", "Plays refused for want of room.", overload.refused)
 
 
 def _pacer(pacer: PacerVitals) -> Iterator[Metric]:
@@ -114,6 +128,8 @@ def _delivery(delivery: DeliveryVitals) -> Iterator[Metric]:
 def _sources(sources: SourceVitals) -> Iterator[Metric]:
     yield _counter("source_recoveries", "Times that a failed source was opened again and went on.", sources.recoveries)
     yield _counter("source_dropped_packets", "Packets of live sources dropped unheard.", sources.dropped)
+    yield _gauge("source_broadcasts", "Live sources being fetched for whoever listens.", sources.broadcasts)
+    yield _gauge("source_listeners", "Sessions that hear one of them.", sources.listeners)
 
 
 def _door(door: DoorVitals) -> Iterator[Metric]:
@@ -138,6 +154,20 @@ def _extractors(extractors: ExtractorVitals) -> Iterator[Metric]:
     yield _counter("extractor_calls", "Look-ups given to one.", extractors.calls)
     yield _counter("extractor_restarts", "Processes that failed and were replaced.", extractors.restarts)
     yield _gauge("extractor_answers_cached", "Answers that are kept.", extractors.cached)
+
+
+def _cache(cache: CacheVitals) -> Iterator[Metric]:
+    yield _gauge("cache_tracks", "Tracks kept in memory.", cache.tracks)
+    yield _gauge("cache_bytes", "Memory that they take.", cache.bytes)
+    yield _gauge("cache_recording_bytes", "Memory of tracks that may be kept when they have ended.", cache.recording)
+    yield _counter("cache_hits", "Plays of what was kept.", cache.hits)
+    yield _counter("cache_misses", "Plays of what was not.", cache.misses)
+    yield _counter("cache_kept", "Tracks recorded to their end.", cache.kept)
+    yield _counter("cache_dropped", "Recordings given up.", cache.dropped)
+    yield _gauge("cache_disk", "1 if tracks are kept on disk too.", cache.disk)
+    yield _gauge("cache_disk_tracks", "Tracks kept on disk.", cache.disk_tracks)
+    yield _gauge("cache_disk_bytes", "What they take there.", cache.disk_bytes)
+    yield _counter("cache_disk_errors", "Tracks that could not be written or read, or were damaged.", cache.disk_errors)
 
 
 def _http(traffic: Traffic) -> Iterator[Metric]:

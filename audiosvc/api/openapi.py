@@ -70,13 +70,21 @@ _LOOK: Errors = (
     errors.SourceRefused,
     errors.SourceUnreachable,
     errors.SourceTimeout,
+    errors.SourceEndedEarly,
     errors.ExtractionFailed,
     errors.ExtractionTimeout,
     errors.DecoderFailed,
     errors.TooManyLookups,
     errors.SpawnFailed,
 )
-_PLAY: Errors = (*_BODY, *_URL, errors.PositionOutOfRange, errors.TooManySessions, errors.ShuttingDown)
+_PLAY: Errors = (
+    *_BODY,
+    *_URL,
+    errors.PositionOutOfRange,
+    errors.TooManySessions,
+    errors.Overloaded,
+    errors.ShuttingDown,
+)
 _SEEK: Errors = (*_KNOWN, errors.NotSeekable, errors.PositionOutOfRange)
 
 ENDPOINTS = (

@@ -21,6 +21,7 @@ from twisted.web.server import Request, Site
 
 from audiosvc.api.guard import BODY_MOST, Guard
 from audiosvc.api.routes import Routes
+from audiosvc.api.turnstile import Turnstile
 from audiosvc.errors import AudioServiceError, BadRequest, BodyTooLarge
 
 REQUEST_SECONDS = 10
@@ -92,6 +93,9 @@ class ApiChannel(http.HTTPChannel):
     _log = Logger()
     _deadline: IDelayedCall | None = None
     _answering = False
+    _held = False
+    """Whether what was read waits for its turn."""
+    _dataBuffer: list[bytes]
     _over = False
     """Nothing that still arrives is looked at."""
 
@@ -111,7 +115,23 @@ class ApiChannel(http.HTTPChannel):
             return
         if not self._answering:
             self._start_deadline()
-        super().dataReceived(data)
+        if not self.site.turnstile.enter(lambda: self._take(data)):
+            # Until then nothing more is read, of which there would be no bound.
+            self._held = True
+            self._networkProducer.pauseProducing()
+
+    def _take(self, data: bytes) -> None:
+        if self._held:
+            self._held = False
+            if not self._waitingForTransport:
+                self._networkProducer.resumeProducing()
+        if self._over:
+            return
+        try:
+            super().dataReceived(data)
+        except Exception:
+            self._log.failure("A connection is closed for an error in reading from it")
+            self.transport.abortConnection()
 
     def lineLengthExceeded(self, line: bytes) -> None:
         self._respondToBadRequestAndDisconnect()
@@ -149,7 +169,11 @@ class ApiChannel(http.HTTPChannel):
 
     def requestDone(self, request: Request) -> None:
         self._answering = False
+        # Requests sent without waiting for answers take their turns too. The parser would answer all there are at once.
+        behind, self._dataBuffer = b"".join(self._dataBuffer), []
         super().requestDone(request)
+        if behind and self.persistent:
+            self.dataReceived(behind)
 
     def loseConnection(self) -> None:
         self._start_deadline()
@@ -210,6 +234,7 @@ class ApiSite(Site):
         self.routes = routes
         self.guard = guard
         self.traffic = routes.traffic
+        self.turnstile = Turnstile(reactor)
         self.unhurried: dict[ApiChannel, None] = {}
         """Connections with a deadline running, in the order of their deadlines."""
 

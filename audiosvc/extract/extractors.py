@@ -87,6 +87,10 @@ class Extractors:
         """Whether `url` was found to be a page not long ago."""
         return ("resolve", url) in self._cache
 
+    def recall(self, url: str) -> Source | None:
+        """What was found in the page `url`, if that is kept."""
+        return cast("Source | None", self._cache.get(("resolve", url), self._reactor.seconds()))
+
     def resolve(self, url: str, *, fresh: bool = False) -> Deferred[Source]:
         """The track at the page `url`, of a list the first. `fresh`: extracted again, by whomever."""
         return cast("Deferred[Source]", self._find("resolve", url, 1, fresh))

@@ -143,6 +143,17 @@ def probe_argv(ffmpeg: str, source: Source) -> list[str]:
     return [*_common(ffmpeg), *opened]
 
 
+def headers_sent(headers: Mapping[str, str]) -> dict[str, str]:
+    """Those of a source's `headers` that its server is sent. Raises `UnsupportedUrl` for what cannot be sent."""
+    sent = {name: value for name, value in headers.items() if name.lower() in HEADERS_ALLOWED}
+    for name, value in sent.items():
+        if any(character in value for character in "\r\n\0"):
+            raise UnsupportedUrl(f"the source's {name} header holds a line break")
+    if sum(len(name) + len(value) + 4 for name, value in sent.items()) > HEADERS_MOST:
+        raise UnsupportedUrl("the source's headers are too long")
+    return sent
+
+
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """All that a child sees of the daemon's environment.
 
@@ -222,17 +233,7 @@ def _http(ffmpeg: str, media: Http, position: float) -> list[str]:
 
 
 def _headers(headers: Mapping[str, str]) -> str:
-    lines = []
-    for name, value in headers.items():
-        if name.lower() not in HEADERS_ALLOWED:
-            continue
-        if any(character in value for character in "\r\n\0"):
-            raise UnsupportedUrl(f"the source's {name} header holds a line break")
-        lines.append(f"{name}: {value}\r\n")
-    text = "".join(lines)
-    if len(text) > HEADERS_MOST:
-        raise UnsupportedUrl("the source's headers are too long")
-    return text
+    return "".join(f"{name}: {value}\r\n" for name, value in headers_sent(headers).items())
 
 
 def _tone(tone: Tone, position: float, duration: float | None) -> list[str]:

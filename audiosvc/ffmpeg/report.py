@@ -78,11 +78,22 @@ _NO_SENSE = re.compile(
 )
 """What FFmpeg says last of what is no audio, but also of what it could not fetch, and why it had said before."""
 
+_UNSTATED = re.compile(r"Stream ends prematurely at \d+, should be 18446744073709551615\b")
+"""2^64 - 1 is a length that nobody stated: what ended is the connection."""
+
+_UNREAD = re.compile(r"(?:Error during demuxing|(?:file|https?):.*): Input/output error")
+"""FFmpeg 9 says this at the end of every answer of no stated length, older ones where a connection ends it."""
+
 _BROKEN = re.compile(
     r"Stream ends prematurely|File ended prematurely|Error during demuxing|partial file|timed out|Connection reset"
-    r"|Will reconnect|HTTP error [45]|IO error|Error in the pull function|corrupt input packet"
-    r"|filesize and duration do not match|decode_frame\(\) failed|failed too many times, skipping"
+    r"|Will reconnect|HTTP error [45]|IO error|Error in the pull function|non-properly terminated|unexpected eof"
+    r"|corrupt input packet|filesize and duration do not match|decode_frame\(\) failed"
+    r"|failed too many times, skipping"
 )
+
+_PIPED = "Ignoring maximum wav data size"
+_SHORT_PACKET = "corrupt input packet"
+"""The last one of a WAV that was written to a pipe, and so does not know its length, is always short."""
 
 _COLOUR = re.compile(rb"\x1b\[[\d;]*m")
 _PLAIN = b"\x1b[0m"
@@ -98,9 +109,10 @@ class Report:
     `duration` is in seconds, None where FFmpeg does not know it; `guessed` says that it was reckoned from the bit rate
     of the beginning, which can be wrong by half, and in Ogg is worth nothing. `container` is FFmpeg's (first) name for
     it. `codec` is the name of the first audio stream's, None if there is no such stream. `broken` says that the source
-    broke off at least once; it may have been resumed. `early` is by how many seconds the sound begins before the
-    position that was asked for: in HLS of MPEG-TS it begins with a segment, and FFmpeg takes the time up to the
-    position for a leap of the clock.
+    broke off at least once; it may have been resumed. `ceased` says that no more could be read and FFmpeg names no
+    cause: so it tells the end where no length was stated, but also that a disk fails. By itself it is no failure.
+    `early` is by how many seconds the sound begins before the position that was asked for: in HLS of MPEG-TS it begins
+    with a segment, and FFmpeg takes the time up to the position for a leap of the clock.
     """
 
     def __init__(self) -> None:
@@ -113,6 +125,8 @@ class Report:
         self.container: str | None = None
         self.codec: str | None = None
         self.broken = False
+        self.ceased = False
+        self._piped = False
         self._rest = b""
         self._coloured = False
         """Whether the message that was begun goes on."""
@@ -126,6 +140,27 @@ class Report:
         self._spoken = False
         self._failure: str | None = None
         self._troubles: deque[str] = deque(maxlen=TROUBLES_MOST)
+        self._error: AudioServiceError | None = None
+        self._error_status: int | None = None
+
+    @classmethod
+    def of(cls, title: str | None, artist: str | None, duration: float | None) -> Report:
+        """What was known of a source when its sound had ended."""
+        report = cls()
+        report.opened, report.duration = True, duration
+        report._tags = {name: text for name, text in ((_TITLES[0], title), (_ARTISTS[0], artist)) if text}
+        return report
+
+    def describe(self, container: str, title: str | None, artist: str | None, duration: float | None) -> None:
+        """What FFmpeg would say of Opus that the daemon reads itself."""
+        self.opened, self.codec, self.container, self.duration = True, "opus", container, duration
+        for name, text in ((_TITLES[0], title), (_ARTISTS[0], artist)):
+            if text and (shown := _shown(text)):
+                self._tags[name] = shown
+
+    def note(self, error: AudioServiceError, status: int | None = None) -> None:
+        """Why the daemon could not read it; `status` is the one that a server answered."""
+        self._error, self._error_status = error, status
 
     @property
     def title(self) -> str | None:
@@ -145,13 +180,20 @@ class Report:
     @property
     def status(self) -> int | None:
         """The status with which a server refused something last."""
+        if self._error_status is not None:
+            return self._error_status
         found = (_STATUS.search(line) for line in reversed(self._troubles))
         return next((int(match[1]) for match in found if match), None)
 
     @property
+    def prepared(self) -> bool:
+        """Whether FFmpeg had all it takes to give sound: it made out the source, and can decode what is in it."""
+        return self._giving
+
+    @property
     def failed(self) -> bool:
         """Whether FFmpeg spoke of an error, which may be one it got over."""
-        return self._failure is not None
+        return self._failure is not None or self._error is not None
 
     def feed(self, data: bytes) -> None:
         lines = (self._rest + data).split(b"\n")
@@ -161,6 +203,8 @@ class Report:
 
     def error(self) -> AudioServiceError:
         """Why FFmpeg failed, given that it did."""
+        if self._error is not None:
+            return self._error
         if self._failure is not None and not self._spoken:
             return SpawnFailed()
         for line in reversed(self._troubles):
@@ -207,9 +251,13 @@ class Report:
             title = _shown(text.removeprefix(_ANNOUNCED)) if text.startswith(_ANNOUNCED) else ""
             if title and self.on_title is not None:
                 self.on_title(title)
+        elif _UNSTATED.search(text) or (self.opened and _UNREAD.fullmatch(text)):
+            self.ceased = True
         elif not _NOISE.search(text):
             self._troubles.append(text)
-            self.broken = self.broken or _BROKEN.search(text) is not None
+            self._piped = self._piped or text.startswith(_PIPED)
+            whole = self._piped and _SHORT_PACKET in text
+            self.broken = self.broken or (not whole and _BROKEN.search(text) is not None)
             self.guessed = self.guessed or text.startswith("Estimating duration from bitrate")
             if not self._giving and (leap := _EARLY.match(text)):
                 self.early = int(leap[1]) / 1e6

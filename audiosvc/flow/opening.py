@@ -33,6 +33,10 @@ REOPEN_SECONDS = 8.0
 COUNTED_A_SECOND = 20.0
 """Seconds of sound that have to be gone through in one, where a position is counted to; a core decodes 200 and more."""
 
+COUNTING_MOST = 60.0
+"""Seconds that it may take at most. An hour at 128 kbit/s comes in less from a server that sends 8 Mbit/s; in what is
+sent as it is played, for ever, a position far on never comes, wherever it is."""
+
 COPY_BYTES = 16 * 1024
 """Bytes of copied Opus read at once, a second of it at 128 kbit/s."""
 
@@ -141,7 +145,7 @@ class Opening:
     @property
     def counting(self) -> float:
         """Seconds that it may take to go through the sound before `position`."""
-        return self._position / COUNTED_A_SECOND if self._counted else 0.0
+        return min(self._position / COUNTED_A_SECOND, COUNTING_MOST) if self._counted else 0.0
 
     @property
     def denial(self) -> AudioServiceError | None:

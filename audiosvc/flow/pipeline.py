@@ -3,7 +3,8 @@
 A pipeline knows nothing of sessions, listeners or time: it is pulled. Taking makes room, room starts the next job
 of the encoder, the job takes PCM out of the child's pipe, and where nobody takes, FFmpeg waits on that pipe.
 
-Where the source is Opus and is to be heard as it is, the supply gives its packets instead, and there is no job.
+Where the source is Opus and is to be heard as it is, the supply gives its packets instead, and there is no job. So it
+does where a track is kept, and what is played from its beginning to its end is recorded to be.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosvc.audio import FRAME_BYTES, FRAME_SECONDS, FRAMES_PER_SECOND, seconds_of
+from audiosvc.cache.cache import Recording, may_pass
+from audiosvc.cache.track import Facts
 from audiosvc.codec.opus import Encoder
 from audiosvc.codec.pcm import Gain, pad
 from audiosvc.errors import AudioServiceError, DecoderFailed
 from audiosvc.ffmpeg.report import Report
+from audiosvc.flow.encoders import URGENT_SECONDS
 from audiosvc.flow.supply import Supply
+from audiosvc.flow.verdict import SHORT_SECONDS
 from audiosvc.flow.workshop import Workshop
-from audiosvc.sources.model import Source, Tone
+from audiosvc.sources.model import Source
 
 JOB_FRAMES = 10
 """Frames a job of the encoder takes at most: a hop to a thread and back costs as much as encoding one."""
@@ -46,19 +51,62 @@ LAG_SECONDS = 10.0
 """How late the listener of a live source may be."""
 
 
+class IPlayback(Protocol):
+    """What gives a session its packets: a pipeline of its own, or a place in one that is shared."""
+
+    @property
+    def failure(self) -> AudioServiceError | None:
+        """None until the end, and still None after an end that was the source's own."""
+
+    @property
+    def dropped(self) -> int:
+        """Packets thrown away because the listener of a live source came too late for them."""
+
+    @property
+    def passing(self) -> bool:
+        """Whether the source's own packets are passed."""
+
+    @property
+    def cached(self) -> bool:
+        """Whether the packets are those of a track that is kept."""
+
+    @property
+    def report(self) -> Report:
+        """What FFmpeg says of the source."""
+
+    @property
+    def ready(self) -> int:
+        """Packets that can be taken now."""
+
+    @property
+    def drained(self) -> bool:
+        """Whether the end is reached and nothing left to be taken."""
+
+    def start(self, after: Deferred[None]) -> None:
+        """Begin; no child is started before `after` has fired."""
+
+    def close(self) -> Deferred[None]:
+        """Let go of everything; no callback comes any more. Fires when the children this takes with it are reaped."""
+
+    def set_volume(self, volume: float) -> None: ...
+
+    def take(self, most: int) -> list[bytes]:
+        """Up to `most` packets, oldest first. What concerns the first of them is told before."""
+
+
 class IPipelineReader(Protocol):
     """Who reads a pipeline."""
 
-    def pipeline_flows(self, pipeline: Pipeline) -> None:
+    def pipeline_flows(self, pipeline: IPlayback) -> None:
         """There are packets to be taken that were not there before."""
 
-    def pipeline_recovered(self, pipeline: Pipeline) -> None:
+    def pipeline_recovered(self, pipeline: IPlayback) -> None:
         """The source had failed; with the next packet to be taken the sound goes on out of a new opening of it."""
 
-    def pipeline_titled(self, pipeline: Pipeline, title: str) -> None:
+    def pipeline_titled(self, pipeline: IPlayback, title: str) -> None:
         """From the next packet to be taken on, the sound is called `title`."""
 
-    def pipeline_ended(self, pipeline: Pipeline) -> None:
+    def pipeline_ended(self, pipeline: IPlayback) -> None:
         """No packet will come behind those now in the queue; `failure` says why."""
 
 
@@ -93,14 +141,28 @@ class Pipeline:
         """Packets thrown away because the listener of a live source came too late for them."""
         self._workshop = workshop
         self._reader = reader
-        self._may_pass = (
-            source.opus and not source.live and bitrate is not None and not asked and not isinstance(source.media, Tone)
-        )
+        cache = workshop.cache
+        self._kept = cache.find(source, bitrate, asked) if cache is not None else None
+        self._may_pass = self._kept is not None or may_pass(source, bitrate, asked)
         self.passing = self._may_pass and volume == 1
-        """Whether the source's own packets are passed."""
+        """Whether packets are passed that are there already: the source's own, or those that are kept."""
+        self._source = source
         self._supply = Supply(
-            workshop, self, source, at=at, duration=duration, copied=self.passing, label=label, refresh=refresh
+            workshop,
+            self,
+            source,
+            at=at,
+            duration=duration,
+            copied=self.passing,
+            label=label,
+            refresh=refresh,
+            kept=self._kept,
         )
+        self._recording: Recording | None = None
+        if cache is not None and self._kept is None and at == 0 and duration is None and volume == 1:
+            self._recording = cache.record(source, bitrate, asked)
+        self._changes = workshop.changes if workshop.full else -1
+        """Of the encoders' complexity before there was a recording, which is to have all of it throughout."""
         self._bitrate = bitrate
         self._volume = volume
         self._steady = 0
@@ -124,7 +186,8 @@ class Pipeline:
         self._edge: float | None = None
         """When the first packet would have been taken by a listener who is at the live edge; None if there is none."""
         self._encoding = False
-        self._taking = False
+        self._filling = False
+        """Whether `_fill` is about to be called."""
         self._at_end = False
         self._closed = False
 
@@ -139,6 +202,7 @@ class Pipeline:
         """Drop everything and kill the child. Fires when it is reaped; no callback comes any more."""
         if not self._closed:
             self._closed = True
+            self._give_up_recording()
             self._queue.clear()
             self._marks.clear()
             self._pcm = b""
@@ -149,10 +213,16 @@ class Pipeline:
     def set_volume(self, volume: float) -> None:
         self._volume, self._steady = volume, 0
         self._gain.set(volume)
+        if volume != 1:
+            self._give_up_recording()
         if self.passing and volume != 1 and not self._at_end and not self._closed:
             self._leave()
 
     # --- what it gives ------------------------------------------------------------------------------------------
+
+    @property
+    def cached(self) -> bool:
+        return self.passing and self._kept is not None
 
     @property
     def report(self) -> Report:
@@ -168,24 +238,29 @@ class Pipeline:
     def drained(self) -> bool:
         return self.ended and not self._queue
 
+    @property
+    def behind(self) -> int:
+        """Packets by which who takes from a live source is late, below 0 if ahead; 0 where that is not known."""
+        if self._edge is None or self.ended:
+            return 0
+        return int((self._workshop.reactor.seconds() - self._edge) * FRAMES_PER_SECOND) - self._passed
+
     def take(self, most: int) -> list[bytes]:
         """Up to `most` packets, oldest first.
 
-        What concerns the first of them is told before. The end may be found here; the reader, who has yet to hand on
-        what it took, is not called for that but looks for itself.
+        What concerns the first of them is told before. What they make room for is not made in the time of this beat:
+        whoever is due a packet in it would have to wait for pipes to be read.
         """
         if self._supply.resting:
             self._supply.wake()
-        late = self._edge is not None and self._catch_up(self._edge)
+        late = self._edge is not None and self._catch_up()
         if self._marks:
             most = self._pass_marks(most)
         queue = self._queue
         taken = [queue.popleft() for _ in range(min(most, self.ready))]
         if taken or late:
             self._passed += len(taken)
-            self._taking = True
-            self._fill()
-            self._taking = False
+            self._fill_soon()
         return taken
 
     def _pass_marks(self, most: int) -> int:
@@ -195,10 +270,10 @@ class Pipeline:
             marks.popleft()[1]()
         return min(most, marks[0][0] - self._passed) if marks else most
 
-    def _catch_up(self, edge: float) -> bool:
+    def _catch_up(self) -> bool:
         """Whether the listener was late: then the oldest of what there is is thrown away, and the rest left behind."""
-        behind = int((self._workshop.reactor.seconds() - edge) * FRAMES_PER_SECOND) - self._passed
-        if behind <= LAG_SECONDS * FRAMES_PER_SECOND or self.ended:
+        behind = self.behind
+        if behind <= LAG_SECONDS * FRAMES_PER_SECOND:
             return False
         gone = min(behind, len(self._queue))
         for _ in range(gone):
@@ -218,8 +293,14 @@ class Pipeline:
 
     # --- PCM in, packets out ------------------------------------------------------------------------------------
 
+    def _fill_soon(self) -> None:
+        if not self._filling and len(self._queue) <= HIGH_WATER - JOB_FRAMES:
+            self._filling = True
+            self._workshop.soon(self._fill)
+
     def _fill(self) -> None:
         """Begin the next job, if there is room for a whole one and PCM to be had."""
+        self._filling = False
         if self._encoding or self._at_end or self._closed or len(self._queue) > HIGH_WATER - JOB_FRAMES:
             return
         if self._steady >= STEADY_FRAMES and self._may_pass and self._volume == 1 and not self._supply.over:
@@ -267,9 +348,10 @@ class Pipeline:
         else:
             self._entered += count
             self._steady += count
-            work = partial(_packets, self._gain, self._encoder, frames)
-        dry_at = self._workshop.reactor.seconds() + len(self._queue) * FRAME_SECONDS
-        self._workshop.encoders.submit(dry_at, work, self._encoded)
+            work = partial(_packets, self._gain, self._encoder, frames, self._workshop.complexity)
+        # Nobody misses the first packets of what begins as he would those of what plays and is nearly dry.
+        left = len(self._queue) * FRAME_SECONDS if self._entered > count else URGENT_SECONDS
+        self._workshop.encoders.submit(self._workshop.reactor.seconds() + left, work, self._encoded)
 
     def _encoded(self, packets: list[bytes] | Failure) -> None:
         self._encoding = False
@@ -279,39 +361,47 @@ class Pipeline:
             self.log.failure("the encoder failed", packets)
             self._end(DecoderFailed("the encoder failed"))
             return
+        if self._edge is not None and not self.ready:
+            self._at_edge(self._passed)
         self._queue.extend(packets)
+        if self._recording is not None:
+            self._recording.add(packets)
         if self._at_end:
             self._end(self._supply.failure)
             return
-        self._fill()
-        if not self.ended and self.ready:
+        self._fill_soon()
+        if self.ready:
             self._reader.pipeline_flows(self)
 
     def _end(self, failure: AudioServiceError | None) -> None:
         self.ended = self._at_end = True
         self.failure = failure
+        if self._recording is not None and failure is None:
+            self._keep(self._recording)
+        self._give_up_recording()
         self._supply.close()
-        if not self._taking:
-            self._reader.pipeline_ended(self)
+        self._reader.pipeline_ended(self)
 
     # --- packets in, the same packets out -----------------------------------------------------------------------
 
     def _pass(self) -> None:
         """Fill the queue with the source's own packets."""
         before = len(self._queue)
-        while len(self._queue) < HIGH_WATER and (packets := self._supply.take(HIGH_WATER - len(self._queue))):
-            self._queue.extend(packets)
-            self._entered += len(packets)
+        while len(self._queue) < HIGH_WATER and (passed := self._supply.take(HIGH_WATER - len(self._queue))):
+            self._queue.extend([each.packet for each in passed])
+            self._entered += len(passed)
+            if self._recording is not None:
+                self._recording.add_passed(passed)
         if len(self._queue) < HIGH_WATER:
             if self._supply.unpassable:
                 self._may_pass = False
                 self._leave()
-            elif packets is None:
+            elif passed is None:
                 self._end(self._supply.failure)
                 return
             else:
                 self._supply.when_readable(self._fill)
-        if len(self._queue) > before and self.ready and not self._taking:
+        if len(self._queue) > before and self.ready:
             self._reader.pipeline_flows(self)
 
     def _leave(self) -> None:
@@ -320,6 +410,7 @@ class Pipeline:
         The encoder begins some frames earlier, with the sound as loud as it was, so that its first packet that counts
         fits what the listener's decoder holds of the one before.
         """
+        self._give_up_recording()
         self._pre_roll = min(PRE_ROLL, max(0, int(self._supply.position / FRAME_SECONDS)))
         self._encoder = self._make_encoder()
         self._gain = Gain()
@@ -340,6 +431,23 @@ class Pipeline:
     def _make_encoder(self) -> Encoder | None:
         return Encoder(self._bitrate, self._workshop.complexity) if self._bitrate is not None else None
 
+    # --- what is kept -------------------------------------------------------------------------------------------
+
+    def _keep(self, recording: Recording) -> None:
+        """The source has come to its end by itself: keep it, if that is all of it beyond doubt."""
+        supply, report = self._supply, self._supply.report
+        stated = None if report.guessed else report.duration
+        length = self._source.duration if stated is None else stated
+        unbroken = supply.opened == 1 and not report.broken and not supply.live
+        alike = self.passing or self._changes == self._workshop.changes
+        if unbroken and alike and length is not None and abs(supply.position - length) <= SHORT_SECONDS:
+            recording.keep(Facts(report.title, report.artist, stated))
+
+    def _give_up_recording(self) -> None:
+        if self._recording is not None:
+            self._recording.drop()
+            self._recording = None
+
     # --- from the supply (ISupplied) ----------------------------------------------------------------------------
 
     def supply_recovered(self) -> None:
@@ -352,7 +460,15 @@ class Pipeline:
         if self.passing:
             # That it is live shows only now. It is not caught up with, which takes PCM.
             return
-        self._edge = self._workshop.reactor.seconds() - seconds_of(self._next)
+        self._at_edge(self._next)
+
+    def _at_edge(self, number: int) -> None:
+        """The packet with so many before it cannot have been had earlier than now.
+
+        The latest of all decides: who has a burst of packets made for him at once is ahead, and late only after that.
+        """
+        edge = self._workshop.reactor.seconds() - seconds_of(number)
+        self._edge = edge if self._edge is None else max(self._edge, edge)
 
     def _mark(self, tell: Callable[[], None]) -> None:
         self._marks.append((self._next, tell))
@@ -369,9 +485,10 @@ def _settle(encoder: Encoder, pcm: bytes) -> list[bytes]:
     return []
 
 
-def _packets(gain: Gain, encoder: Encoder | None, pcm: bytes) -> list[bytes]:
+def _packets(gain: Gain, encoder: Encoder | None, pcm: bytes, complexity: int) -> list[bytes]:
     """In an encoder's thread: whole frames of PCM in, as many packets out."""
     pcm = gain.apply(pcm)
     if encoder is None:
         return [pcm[start : start + FRAME_BYTES] for start in range(0, len(pcm), FRAME_BYTES)]
+    encoder.set_complexity(complexity)
     return encoder.encode(pcm)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -17,16 +18,20 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosvc.audio import FRAME_BYTES, FRAME_SAMPLES, FRAME_SECONDS, SAMPLE_RATE
+from audiosvc.cache.track import Track
 from audiosvc.codec.ogg import PRE_SKIP
+from audiosvc.codec.passing import Passed
 from audiosvc.errors import AudioServiceError, ExtractionFailed, SourceTimeout, SpawnFailed
 from audiosvc.ffmpeg.pipes import PIPE_BYTES
 from audiosvc.ffmpeg.report import Report
+from audiosvc.flow.direct import DirectOpening, Landmarks, find_place
+from audiosvc.flow.kept import KeptOpening
 from audiosvc.flow.opening import WHOLE, Opening
 from audiosvc.flow.openings import IOpening
 from audiosvc.flow.verdict import Past, Sequel, judge
 from audiosvc.flow.watch import Watch
 from audiosvc.flow.workshop import Workshop
-from audiosvc.sources.model import Source
+from audiosvc.sources.model import File, Http, Source
 
 FIRST_PACKET_SECONDS = 15.0
 """How long a source may take to give its first sound, whatever it is opened with."""
@@ -45,7 +50,7 @@ EDGE_SECONDS = 1.0
 """A live source that lets one wait this long has given all there is."""
 
 
-_Sound = TypeVar("_Sound", bytes, list[bytes])
+_Sound = TypeVar("_Sound", bytes, list[Passed])
 
 
 class ISupplied(Protocol):
@@ -68,7 +73,7 @@ class Supply:
     makes the one of the other.
     `label` says in logs for whom; `refresh` looks the source up anew where its media URL has expired. `failure` is None
     until the end, and still None after an end that was the source's own. `report` is of the child that gave the sound
-    read last.
+    read last. What is `kept` of the source goes before the source itself.
     """
 
     log = Logger()
@@ -84,7 +89,10 @@ class Supply:
         copied: bool,
         label: str,
         refresh: Callable[[], Deferred[Source]],
+        kept: Track | None = None,
     ) -> None:
+        self.opened = 0
+        """How often the source was opened for what was given."""
         self.report = Report()
         self.failure: AudioServiceError | None = None
         self.live = source.live
@@ -97,9 +105,13 @@ class Supply:
         """Where in the source the sound would have begun if it had all been given in one piece."""
         self._until = None if duration is None else at + duration
         self._copied = copied
+        self._kept = kept
         self._label = label
         self._refresh = refresh
         self._length = source.duration
+        self._landmarks = Landmarks()
+        self._odd = False
+        """Whether it takes FFmpeg to copy the source."""
         self._openings: deque[IOpening] = deque()
         """The newest last; those before it are over, and what they left is read first."""
         self._given = 0
@@ -194,7 +206,7 @@ class Supply:
                 return b""
         return self._nothing_left(b"")
 
-    def take(self, most: int) -> list[bytes] | None:
+    def take(self, most: int) -> list[Passed] | None:
         """Up to `most` packets; none if there are none now or what comes next is `unpassable`, None at the end."""
         if self._until is not None and self._openings:
             # The last of the source's own packets may hold more than was asked for.
@@ -214,7 +226,7 @@ class Supply:
                 self._origin = heard / SAMPLE_RATE - _seconds(self._given)
                 if not self._over:
                     self._unread.touch()
-                return [each.packet for each in passed]
+                return passed
             if opening.unpassable or not self._is_past(opening):
                 return []
         return self._nothing_left([])
@@ -275,12 +287,28 @@ class Supply:
         position = self._origin + _seconds(self._reached)
         left = None if self._until is None else max(0.0, self._until - position)
         opening = self._make(position, left)
+        self.opened = self.opened + 1 if self._reached else 1
         opening.report.on_title = self._reader.supply_titled
         self._openings.append(opening)
         self._gone.addCallback(lambda _: opening.start())
 
     def _make(self, position: float, left: float | None) -> IOpening:
         """Whoever can open the source from `position` on, for `left` seconds, with the least effort."""
+        if self._copied and self._kept is not None:
+            return KeptOpening(self._workshop.reactor, self, self._kept, position)
+        again, recovers = self._reached > 0, self._recovering
+        place = find_place(self._workshop, self._source) if self._copied and not self._odd else None
+        if place is not None:
+            return DirectOpening(
+                self._workshop,
+                self,
+                place,
+                position,
+                self._landmarks,
+                label=self._label,
+                again=again,
+                recovers=recovers,
+            )
         return Opening(
             self._workshop,
             self,
@@ -289,8 +317,8 @@ class Supply:
             left,
             copied=self._copied,
             label=self._label,
-            again=self._reached > 0,
-            recovers=self._recovering,
+            again=again,
+            recovers=recovers,
         )
 
     @property
@@ -325,6 +353,15 @@ class Supply:
             self._cancel_deadline()
             self._tell()
             return
+        if opening.odd:
+            self._odd = True
+            if self._landmarks.chained and isinstance(self._source.media, (File, Http)):
+                self._source = replace(self._source, media=replace(self._source.media, counted=True))
+            opening.settle(whole=False)
+            if not opening.rest:
+                self._openings.remove(opening)
+            self._open()
+            return
         sequel, error = self._judge(opening)
         opening.settle(whole=sequel is Sequel.END)
         if not opening.rest:
@@ -347,12 +384,14 @@ class Supply:
     def _judge(self, opening: IOpening) -> tuple[Sequel, AudioServiceError | None]:
         if opening.denial is not None:
             return Sequel.FAIL, opening.denial
-        ends = [end for end in (None if self.live else self._length, self._until) if end is not None]
+        length = None if self.live else self._length
+        ends = [end for end in (length, self._until) if end is not None]
         past = Past(
             report=opening.report,
             trouble=opening.trouble,
             reached=self._origin + _seconds(self._reached),
             end=min(ends, default=None),
+            length=length,
             gave=self._reached > self._opened_at,
             heard=self._opened_at > 0,
             torn=self._torn,
@@ -397,6 +436,7 @@ class Supply:
 
     def _refreshed(self, source: Source) -> None:
         self._source = source
+        self._landmarks = Landmarks()
         self._open()
 
     def _unrefreshed(self, failure: Failure) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -15,7 +15,8 @@ from audiosvc.audio import seconds_of
 from audiosvc.codec.ogg import OggMuxer
 from audiosvc.errors import AudioServiceError, DecoderFailed, NotSeekable, PositionOutOfRange
 from audiosvc.ffmpeg.report import Report
-from audiosvc.flow.pipeline import Pipeline
+from audiosvc.flow.pipeline import IPlayback, Pipeline
+from audiosvc.flow.shared import Broadcasts
 from audiosvc.flow.watch import Watch
 from audiosvc.flow.workshop import Workshop
 from audiosvc.ids import new_track_id
@@ -48,6 +49,7 @@ class House:
     sink: IPacketSink
     bitrate: int
     idle_timeout: float
+    broadcasts: Broadcasts = field(default_factory=Broadcasts)
 
 
 class ISessionOwner(Protocol):
@@ -76,7 +78,7 @@ class Session:
         self._stepping = False
         self._source: Source | None = None
         self._resolving: Deferred[None] | None = None
-        self._pipeline: Pipeline | None = None
+        self._pipeline: IPlayback | None = None
         self._gone = after
         self._flowing = False
         self._opened_at = play.start_at
@@ -96,8 +98,7 @@ class Session:
         """Look the URL up and go on from there; returns at once."""
         self._idle.touch()
         self._house.sink.open(self)
-        resolving = self._house.resolver.resolve(self._play.url)
-        self._resolving = resolving.addCallbacks(self._resolved, self._unresolved)
+        self._resolving = self._look_up().addCallbacks(self._resolved, self._unresolved)
 
     def pause(self) -> None:
         self._give(lifecycle.Pause())
@@ -149,7 +150,8 @@ class Session:
             underruns=self._underruns,
             recoveries=self._recoveries,
             dropped=self._pipeline.dropped if self._pipeline else 0,
-            passthrough=self._pipeline is not None and self._pipeline.passing,
+            passthrough=self._pipeline is not None and self._pipeline.passing and not self._pipeline.cached,
+            cached=self._pipeline is not None and self._pipeline.cached,
             held=self._house.sink.held(self.session_id),
         )
 
@@ -175,7 +177,7 @@ class Session:
             return 0
         headers = self._headers
         poured = self._hand([headers.popleft() for _ in range(min(most, len(headers)))], into) if headers else 0
-        # Taking may find the end, which frees the packet that was held back until then.
+        # What is told before a packet bounds how many are taken at once.
         while poured < most and (packets := pipeline.take(most - poured)):
             self._frames += len(packets)
             self._frames_since += len(packets)
@@ -204,7 +206,7 @@ class Session:
 
     # --- from the pipeline (IPipelineReader) and the resolver ---------------------------------------------------------
 
-    def pipeline_flows(self, pipeline: Pipeline) -> None:
+    def pipeline_flows(self, pipeline: IPlayback) -> None:
         if pipeline is not self._pipeline:
             return
         if not self._flowing:
@@ -213,21 +215,31 @@ class Session:
             self._give(lifecycle.Flowing(self._epoch))
         self._house.sink.flow(self)
 
-    def pipeline_recovered(self, pipeline: Pipeline) -> None:
+    def pipeline_recovered(self, pipeline: IPlayback) -> None:
         self._recoveries += 1
         self._announce(Recovered(self.session_id, self.track_id, self.position))
 
-    def pipeline_titled(self, pipeline: Pipeline, title: str) -> None:
+    def pipeline_titled(self, pipeline: IPlayback, title: str) -> None:
         assert self._source is not None
         if title != self._source.title:
             self._source = replace(self._source, title=title)
             self._announce(Metadata(self.session_id, self.track_id, title))
 
-    def pipeline_ended(self, pipeline: Pipeline) -> None:
+    def pipeline_ended(self, pipeline: IPlayback) -> None:
         if pipeline.ready:
             self.pipeline_flows(pipeline)
         elif pipeline is self._pipeline:
             self._give(lifecycle.Drained(self._epoch, pipeline.failure))
+
+    def _look_up(self) -> Deferred[Source]:
+        """What the URL is, as it was found to be where its track is kept; and that track, ready to be played."""
+        play, resolver, cache = self._play, self._house.resolver, self._house.workshop.cache
+        if cache is None or play.format == "pcm":
+            return resolver.resolve(play.url)
+        asked = play.bitrate is not None
+        looking = cache.source(play.url, self._bitrate, asked)
+        sources = looking.addCallback(lambda known: known or resolver.resolve(play.url))
+        return sources.addCallback(cache.fetch, self._bitrate, asked)
 
     def _resolved(self, source: Source) -> None:
         self._resolving = None
@@ -310,13 +322,25 @@ class Session:
         begin = at if source.live else play.start_at
         self._flowing = False
         self._opened_at, self._frames_since = at, 0
-        self._pipeline = Pipeline(
-            self._house.workshop,
+        workshop, broadcasts = self._house.workshop, self._house.broadcasts
+        duration = None if play.duration is None else max(0.0, begin + play.duration - at)
+        bitrate = None if play.format == "pcm" else self._bitrate
+        self._pipeline = broadcasts.listen(
+            workshop,
+            self,
+            source,
+            duration=duration,
+            bitrate=bitrate,
+            volume=self._volume,
+            label=self.session_id,
+            refresh=self._refresh,
+        ) or Pipeline(
+            workshop,
             self,
             source,
             at=at,
-            duration=None if play.duration is None else max(0.0, begin + play.duration - at),
-            bitrate=None if play.format == "pcm" else self._bitrate,
+            duration=duration,
+            bitrate=bitrate,
             asked=play.bitrate is not None,
             volume=self._volume,
             label=self.session_id,

@@ -62,5 +62,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Packets of a live source thrown away unheard, because its listener came too late for them."""
     passthrough: bool
     """Whether the source's own Opus packets are sent as they are."""
+    cached: bool
+    """Whether the packets are those of an earlier play, which are kept: nothing is fetched, decoded or encoded."""
     held: bool
     """Whether it stands still because no client takes it: none connected, no credit, or a full socket."""

@@ -9,7 +9,7 @@ import ipaddress
 import re
 import string
 from pathlib import PurePosixPath
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import idna
 
@@ -18,6 +18,9 @@ from audiosvc.sources.model import Http, Source
 from audiosvc.sources.text import is_plain
 
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
+_SEMICOLON = "\udc3b"
+"""Stands for one where URLs are joined. Text that was decoded holds no such character."""
+
 _KEPT = string.ascii_letters + string.digits + string.punctuation
 
 
@@ -45,6 +48,18 @@ def parse(url: str) -> Source:
     path, query = quote(parts.path or "/", safe=_KEPT), quote(parts.query, safe=_KEPT)
     media = Http(f"{scheme.lower()}://{authority}{path}" + (f"?{query}" if query else ""))
     return Source(url, media, title=_title(parts.path) or host)
+
+
+def join(base: str, reference: str) -> str:
+    """Where `reference` leads from `base`; raises `UnsupportedUrl` if it is no URL.
+
+    `urljoin` takes what follows a semicolon for parameters, by a standard of old, and drops it with its semicolon where
+    it is empty. That is how stations tell their sound, "http://h:8000/;", from their pages.
+    """
+    try:
+        return urljoin(base.replace(";", _SEMICOLON), reference.replace(";", _SEMICOLON)).replace(_SEMICOLON, ";")
+    except ValueError:
+        raise UnsupportedUrl("the source leads to a malformed URL") from None
 
 
 def _host(host: str) -> str:

@@ -12,13 +12,12 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
-from urllib.parse import urljoin
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from audiosvc.errors import AudioServiceError, NotAudio, SourceNotFound, SourceRefused, UnsupportedUrl
+from audiosvc.errors import AudioServiceError, NotAudio, SourceNotFound, SourceRefused
 from audiosvc.sources import http, kinds
 from audiosvc.sources.kinds import Kind, Leads
 from audiosvc.sources.model import Http, Source
@@ -38,9 +37,7 @@ REMEMBERED_SECONDS = 60.0
 
 REMEMBERED_MOST = 256
 
-_SIZE = re.compile(r"bytes \d+-\d+/(\d{1,18})")
-
-_ABSOLUTE = re.compile("https?://", re.IGNORECASE)
+_SIZE = re.compile(r"(?:bytes \d+-\d+/)?(\d{1,18})")
 
 FIRST_BYTES = 12 * 1024
 """Bytes that are looked at: they come with the server's first ten packets (RFC 6928), more would take longer."""
@@ -96,7 +93,7 @@ class Look:
         `SourceTimeout`, and `NotAudio` for a playlist of nothing that is played.
         """
         answer: Deferred[Seen] = Deferred()
-        known = None if fresh else self._recall(url)
+        known = None if fresh else self.recall(url)
         if known is not None:
             answer.callback(known)
         elif url in self._waiting:
@@ -108,7 +105,8 @@ class Look:
             looked.addBoth(self._tell, url)
         return answer
 
-    def _recall(self, url: str) -> Seen | None:
+    def recall(self, url: str) -> Seen | None:
+        """What was seen of `url` within the last minute."""
         until, seen = self._remembered.get(url, (0.0, None))
         return seen if self._reactor.seconds() < until else None
 
@@ -133,7 +131,7 @@ class Look:
                 answer = await self._get(place, LIST_BYTES)
                 kind = _kind(answer, LIST_BYTES)
             if kind.entry is not None:
-                place = _place(http.parse(_joined(answer.url, kind.entry)))
+                place = _place(http.parse(http.join(answer.url, kind.entry)))
             elif kind.leads is Leads.TO_PLAYLIST and kind.container is None:
                 raise NotAudio("the playlist names nothing that is played")
             elif kind.leads is not Leads.TO_PAGE:
@@ -145,19 +143,24 @@ class Look:
         raise NotAudio("the playlist leads to further playlists")
 
     async def _is_counted(self, kind: Kind, answer: Answer) -> bool:
-        """Whether a position in the media has to be counted to. Of an Ogg the end is looked at as well."""
+        """Whether a position in the media has to be counted to. Of an Ogg the end is looked at as well, and of what is
+        said to be had in parts and was not given so."""
         if kind.live or kind.leads is Leads.TO_PLAYLIST:
             return False
-        if answer.status == 200 and answer.headers.get("accept-ranges", "none") == "none":
-            # What has no end is not sought in at all, and there is nothing to count to in it.
-            return "content-length" in answer.headers
-        if kind.container != "ogg":
+        headers = answer.headers
+        whole = answer.status == 200
+        if whole and (headers.get("accept-ranges", "none") == "none" or "content-length" not in headers):
+            return True
+        if not whole and kind.container != "ogg":
             return False
         last = answer.body
-        size = _SIZE.fullmatch(answer.headers.get("content-range", ""))
+        size = _SIZE.fullmatch(headers["content-length"] if whole else headers.get("content-range", ""))
         if size is not None and int(size[1]) > len(last):
             last = await self._end(answer.url, int(size[1]))
-        return kinds.is_chained(answer.body, last)
+            if whole and not last:
+                # It was given whole, in the first place, for want of parts, whatever was said of those.
+                return True
+        return kind.container == "ogg" and kinds.is_chained(answer.body, last)
 
     async def _end(self, url: str, size: int) -> bytes:
         """The last bytes of what has `size`; none where they are not given, as FFmpeg will not get them either."""
@@ -181,17 +184,6 @@ class Look:
 def _place(source: Source) -> str:
     assert isinstance(source.media, Http)
     return source.media.url
-
-
-def _joined(base: str, entry: str) -> str:
-    """`entry` of the playlist at `base` as a URL of its own."""
-    if _ABSOLUTE.match(entry):
-        # `urljoin` takes the semicolon off "http://h:8000/;", which is how old stations are told from their pages.
-        return entry
-    try:
-        return urljoin(base, entry)
-    except ValueError:
-        raise UnsupportedUrl("the playlist names a malformed URL") from None
 
 
 def _kind(answer: Answer, asked: int) -> Kind:

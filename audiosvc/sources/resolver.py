@@ -52,12 +52,18 @@ class ILook(Protocol):
     def __call__(self, url: str, *, fresh: bool = False) -> Deferred[Seen]:
         """Fails with an `AudioServiceError`. `fresh`: not out of any memory."""
 
+    def recall(self, url: str) -> Seen | None:
+        """What was seen of `url` not long ago."""
+
 
 class IExtractors(Protocol):
     """What is known of pages. All of it fails with an `AudioServiceError`; cancelled, it gives its place to others."""
 
     def knows(self, url: str) -> bool:
         """Whether `url` is known to be a page."""
+
+    def recall(self, url: str) -> Source | None:
+        """What was found in the page `url`, if that was not long ago."""
 
     def resolve(self, url: str, *, fresh: bool = False) -> Deferred[Source]: ...
 
@@ -107,6 +113,20 @@ class Resolver:
             self._files.locate(url)
         else:
             self._parse(url)
+
+    def known(self, url: str) -> Source | None:
+        """Of a file that is what it begins with, of the web what was seen or found not long ago."""
+        try:
+            kind = _kind(url)
+            if kind != "http":
+                return self._demos.find(url) if kind == "demo" else self._files.find(url)
+            asked = self._parse(url)
+        except AudioServiceError:
+            return None
+        seen = self._look.recall(asked.url) if self._look is not None else asked
+        if isinstance(seen, Source):
+            return seen
+        return self._extractors.recall(asked.url) if self._extractors is not None else None
 
     def resolve(self, url: str, *, fresh: bool = False) -> Deferred[Source]:
         """Of a page its track, of a page that lists tracks the first."""

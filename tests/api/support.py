@@ -15,11 +15,13 @@ from audiosvc.session.track import Play, Snapshot
 from audiosvc.sources.files import Listed
 from audiosvc.sources.model import Source, Tone
 from audiosvc.vitals import (
+    CacheVitals,
     DeliveryVitals,
     DoorVitals,
     EncoderVitals,
     ExtractorVitals,
     IsolationVitals,
+    OverloadVitals,
     PacerVitals,
     SourceVitals,
     Vitals,
@@ -37,14 +39,30 @@ VITALS = Vitals(
     children=2,
     spawns=9,
     encoder=EncoderVitals(threads=2, load=0.25, waiting=1, frames=5_000),
+    overload=OverloadVitals(
+        mode="lower", cores=1.5, load=0.625, complexity=5, reduced=True, refusing=False, refused=17
+    ),
     pacer=PacerVitals(ticks=600, largest_gap_ms=21.5, skipped_ticks=4),
     delivery=DeliveryVitals(
         connections=1, packets=500, bytes=80_000, underruns=3, events_dropped=5, lines_refused=6, resent=8
     ),
-    sources=SourceVitals(recoveries=11, dropped=12),
+    sources=SourceVitals(recoveries=11, dropped=12, broadcasts=13, listeners=14),
     door=DoorVitals(permits=1, connections=2, requests=30, bytes=4_000, refused={"blocked_address": 5}),
     isolation=IsolationVitals("auto", active=True, hardened=False, why="setpriv is not installed"),
     extractors=ExtractorVitals(available=True, workers=2, busy=1, waiting=3, calls=14, restarts=1, cached=4),
+    cache=CacheVitals(
+        tracks=3,
+        bytes=9_000_000,
+        recording=500_000,
+        hits=20,
+        misses=21,
+        kept=6,
+        dropped=7,
+        disk=True,
+        disk_tracks=13,
+        disk_bytes=40_000_000,
+        disk_errors=1,
+    ),
 )
 
 
@@ -161,6 +179,7 @@ def snapshot(session_id: str, request: Play) -> Snapshot:
         recoveries=0,
         dropped=0,
         passthrough=False,
+        cached=False,
         held=False,
     )
 

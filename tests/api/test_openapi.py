@@ -63,5 +63,5 @@ class Document(SynchronousTestCase):
         listed = {error for endpoint in ENDPOINTS for error in endpoint.errors} | set(ANY)
         self.assertEqual(
             set(AudioServiceError.__subclasses__()) - listed,
-            {errors.NoSuchEndpoint, errors.MethodNotAllowed, errors.SourceEndedEarly},
+            {errors.NoSuchEndpoint, errors.MethodNotAllowed},
         )

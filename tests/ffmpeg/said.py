@@ -320,6 +320,34 @@ FAILURES: dict[str, tuple[str, ...]] = {
 }
 """By what happened: FFmpeg 9.0's words, and 5.1's where they say it."""
 
+UNMEASURED = {
+    "chunked": """\
+[in#0 @ 0x56354f69dc80] [warning] Ignoring maximum wav data size, file may be invalid
+[aist#0:0/pcm_s16le @ 0x56354f72fb40] [warning] Guessed Channel Layout: stereo
+[info] Input #0, wav, from 'http://127.0.0.1:36581/chunked/piped.wav':
+[info]   Duration: N/A, bitrate: 1536 kb/s
+[info]   Stream #0:0: Audio: pcm_s16le ([1][0][0][0] / 0x0001), 48000 Hz, stereo, s16, 1536 kb/s
+[info] Stream mapping:
+[info]   Stream #0:0 -> #0:0 (pcm_s16le (native) -> pcm_s16le (native))
+[info] Output #0, s16le, to 'pipe:1':
+[in#0/wav @ 0x56354f69dc80] [warning] Packet corrupt (stream = 0, dts = NOPTS).
+[in#0/wav @ 0x56354f69d900] [warning] corrupt input packet in stream 0
+[in#0/wav @ 0x56354f69d900] [error] Error during demuxing: Input/output error
+""",
+    "closed": """\
+[aist#0:0/pcm_s16be @ 0x55c2fff9b5c0] [warning] Guessed Channel Layout: mono
+[info] Input #0, au, from 'http://127.0.0.1:36581/closed/node.au':
+[info]   Duration: N/A, start: 0.000000, bitrate: 128 kb/s
+[info]   Stream #0:0: Audio: pcm_s16be ([3][0][0][0] / 0x0003), 8000 Hz, mono, s16, 128 kb/s
+[info] Stream mapping:
+[info]   Stream #0:0 -> #0:0 (pcm_s16be (native) -> pcm_s16le (native))
+[info] Output #0, s16le, to 'pipe:1':
+[http @ 0x55c2fff96e80] [error] Stream ends prematurely at 960024, should be 18446744073709551615
+[in#0/au @ 0x55c2fff95900] [error] Error during demuxing: Input/output error
+""",
+}
+"""What was sent whole, and of which nobody said how long it is, in chunks or until the connection was closed."""
+
 HLS_OF_AN_UNTRUSTED_SERVER = """\
 [in#0 @ 0x56208c857040] [info] Opening 'https://127.0.0.1:40275/media/hls/index7.ts' for reading
 [tls @ 0x56208c87b640] [error] error:0A000086:SSL routines::certificate verify failed

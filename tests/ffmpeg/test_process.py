@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import cast
+import time
+from typing import Any, cast
 
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
@@ -13,7 +14,15 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from audiosvc.errors import AudioServiceError, SpawnFailed
 from audiosvc.ffmpeg.pipes import PIPE_BYTES
-from audiosvc.ffmpeg.process import SPAWNS_PER_TICK, Child, Pending, Spawner
+from audiosvc.ffmpeg.process import (
+    SETTLING_SECONDS,
+    SPAWN_SECONDS,
+    SPAWNS_PER_TICK,
+    STARTING_SECONDS,
+    Child,
+    Pending,
+    Spawner,
+)
 from audiosvc.ffmpeg.report import Report
 from audiosvc.interfaces import IReactor
 from tests.fakes import FakeReactor, open_fds
@@ -25,7 +34,7 @@ class SpawnerTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.fds = open_fds()
         self.reactor = FakeReactor()
-        self.spawner = Spawner(self.reactor.as_reactor, {"LANG": "C"})
+        self.spawner = Spawner(self.reactor.as_reactor, {"LANG": "C"}, starting_most=100)
         self.started: list[Child] = []
         self.failed: list[AudioServiceError] = []
         self.addCleanup(self.reap)
@@ -141,6 +150,87 @@ class GateTests(SpawnerTestCase):
         self.assert_nothing_left()
 
 
+class StartTests(SpawnerTestCase):
+    """No more start at once than the machine has cores for."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.spawner = Spawner(self.reactor.as_reactor, {}, starting_most=3)
+        for name in "abcdefgh":
+            self.spawn(name)
+
+    def test_no_more_start_at_once_than_may(self) -> None:
+        self.assertEqual("".join(self.names), "abc")
+        self.reactor.advance(STARTING_SECONDS / 2)
+        self.assertEqual("".join(self.names), "abc")
+
+    def test_one_that_says_something_makes_room_for_the_next(self) -> None:
+        self.reactor.children[1].say(HEAD)
+        self.assertEqual("".join(self.names), "abcd")
+        self.reactor.children[1].say(HEAD)
+        self.assertEqual("".join(self.names), "abcd", "once")
+
+    def test_one_that_is_gone_makes_room_too(self) -> None:
+        self.reactor.children[0].exit()
+        self.assertEqual("".join(self.names), "abcd")
+
+    def test_one_that_waits_for_a_server_is_not_waited_for(self) -> None:
+        self.reactor.advance(STARTING_SECONDS)
+        self.assertEqual("".join(self.names), "abcdef")
+        self.reactor.children[0].say(HEAD)
+        self.assertEqual("".join(self.names), "abcdef", "its place was given away")
+        self.reactor.advance(STARTING_SECONDS)
+        self.assertEqual("".join(self.names), "abcdefgh")
+
+    def test_a_tick_still_starts_a_few_only(self) -> None:
+        for child in self.reactor.children[:3]:
+            child.say(HEAD)
+        self.assertEqual("".join(self.names), "abcd")
+        self.reactor.advance(0.02)
+        self.assertEqual("".join(self.names), "abcdef")
+
+    def test_nothing_is_left_of_it(self) -> None:
+        self.reactor.advance(STARTING_SECONDS)
+        self.spawner.stop()
+        self.assert_nothing_left()
+
+
+class SlowStartTests(SpawnerTestCase):
+    def test_where_a_start_takes_long_the_others_wait_for_the_next_tick(self) -> None:
+        real = self.reactor.spawnProcess
+
+        def slow(*args: Any, **options: Any) -> Any:
+            self.reactor.rightNow += SPAWN_SECONDS * 0.6
+            return real(*args, **options)
+
+        self.patch(self.reactor, "spawnProcess", slow)
+        for name in "abcdef":
+            self.spawn(name)
+        self.assertEqual("".join(self.names), "ab")
+        self.reactor.advance(0.02)
+        self.assertEqual("".join(self.names), "abcd")
+
+
+class WorkTests(SpawnerTestCase):
+    def test_the_time_of_children_is_told_apart_by_whether_they_have_only_just_started(self) -> None:
+        clocks = {100: 0.5, 101: 2.0}
+        for pid in clocks:
+            self.spawn()
+            self.reactor.children[-1].pid = pid
+            self.reactor.advance(SETTLING_SECONDS)
+        self.patch(time, "clock_gettime", lambda clock: clocks[~(clock >> 3)])
+        self.assertEqual(self.spawner.take_work(), (0.5, 2.0))
+        clocks[100] += 0.25
+        self.reactor.advance(0.01)
+        self.assertEqual(self.spawner.take_work(), (0.25, 0.0))
+
+    def test_a_child_of_which_nothing_is_known_took_none(self) -> None:
+        self.spawn()
+        self.assertEqual(self.spawner.take_work(), (0.0, 0.0))
+        self.reactor.children[0].pid = None  # type: ignore[assignment]
+        self.assertEqual(self.spawner.take_work(), (0.0, 0.0))
+
+
 class StopTests(SpawnerTestCase):
     def test_all_are_killed_and_it_fires_when_the_last_is_reaped(self) -> None:
         for _ in range(6):
@@ -212,7 +302,6 @@ class RealChildTests(TestCase):
     def setUp(self) -> Deferred[None]:
         environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "ONLY": "1"}
         self.spawner = Spawner(cast(IReactor, global_reactor), environment)
-        self.addCleanup(self.spawner.stop)
 
         async def first() -> None:
             """The reactor keeps a descriptor or two from its first turn and its first child on."""
@@ -221,6 +310,10 @@ class RealChildTests(TestCase):
             await child.gone
             child.pcm.close()
             self.fds = open_fds()
+            # Where the first start took long, that one's next would wait for a tick.
+            await self.spawner.stop()
+            self.spawner = Spawner(cast(IReactor, global_reactor), environment)
+            self.addCleanup(self.spawner.stop)
 
         return Deferred.fromCoroutine(first())
 

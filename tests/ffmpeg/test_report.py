@@ -247,12 +247,16 @@ class BrokenTests(SynchronousTestCase):
     def test_a_source_that_broke_off_is_noticed(self) -> None:
         for line in (
             "[http @ 0x1] [error] Stream ends prematurely at 300000, should be 7201742",
-            "[in#0/mp3 @ 0x1] [error] Error during demuxing: Input/output error",
+            "[in#0/mp3 @ 0x1] [error] Error during demuxing: Connection reset by peer",
             "[in#0/matroska,webm @ 0x555de8c3a100] [error] File ended prematurely",
             "[in#0/mov,mp4,m4a,3gp,3g2,mj2 @ 0x55581beb3100] [error] stream 0, offset 0xf424a: partial file",
             "[http @ 0x1] [warning] Will reconnect at 300000 in 0 second(s), error=Input/output error.",
             "[http @ 0x1] [warning] HTTP error 403 Forbidden",
             "[tls @ 0x1] [error] Error in the pull function.",
+            "[tls @ 0x1] [error] IO error: End of file",
+            "[tls @ 0x1] [error] The TLS connection was non-properly terminated.",
+            "[tls @ 0x1] [error] error:0A000126:SSL routines::unexpected eof while reading",
+            "[in#0/wav @ 0x1] [warning] corrupt input packet in stream 0",
             "[error] http://127.0.0.1/x: Connection timed out",
             "[in#0 @ 0x5572c9c80440] [warning] filesize and duration do not match (growing file?)",
             "[flac @ 0x55968f4bca40] [error] decode_frame() failed",
@@ -262,7 +266,34 @@ class BrokenTests(SynchronousTestCase):
                 self.assertTrue(report_of(said.OGG, f"{line}\n").broken)
 
     def test_other_trouble_is_not_a_break(self) -> None:
-        self.assertFalse(report_of(said.OGG, "[mp3float @ 0x1] [error] Header missing\n").broken)
+        report = report_of(said.OGG, "[mp3float @ 0x1] [error] Header missing\n")
+        self.assertEqual((report.broken, report.ceased), (False, False))
+
+    def test_the_end_of_what_stated_no_length_is_neither_break_nor_failure(self) -> None:
+        for name, text in said.UNMEASURED.items():
+            with self.subTest(name):
+                report = report_of(text)
+                self.assertEqual((report.ceased, report.broken, report.failed), (True, False, False))
+                self.assertEqual((report.duration, report.prepared), (None, True))
+
+    def test_nor_is_the_short_last_packet_of_a_wav_that_was_piped(self) -> None:
+        piped = "[wav @ 0x1] [warning] Ignoring maximum wav data size, file may be invalid\n"
+        for context in ("[in#0/wav @ 0x1] [warning] ", "[warning] http://h.example/x: "):
+            self.assertFalse(report_of(said.OGG, piped, f"{context}corrupt input packet in stream 0\n").broken)
+
+    def test_but_a_break_before_it_counts(self) -> None:
+        report = report_of(said.UNMEASURED["closed"].replace("18446744073709551615", "256600"))
+        self.assertEqual((report.ceased, report.broken, report.failed), (True, True, True))
+
+    def test_what_could_not_even_be_opened_failed(self) -> None:
+        for text in (
+            "[http @ 0x1] [error] Stream ends prematurely at 0, should be 18446744073709551615\n"
+            "[in#0 @ 0x1] [error] Error opening input: Input/output error\n",
+            "[error] http://h.example/x: Input/output error\n",
+        ):
+            report = report_of(text)
+            self.assertEqual((report.failed, report.prepared), (True, False))
+            self.assertEqual(report.error().code, "decoder_failed")
 
 
 class BoundsTests(SynchronousTestCase):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from audiosvc.errors import SourceEndedEarly, SourceTimeout
-from audiosvc.flow.opening import COUNTED_A_SECOND, REOPEN_SECONDS, STALL_SECONDS
+from audiosvc.flow.opening import COUNTED_A_SECOND, COUNTING_MOST, REOPEN_SECONDS, STALL_SECONDS
 from audiosvc.flow.supply import FIRST_PACKET_SECONDS
 from audiosvc.sources.model import File, Http, Source
 from tests.ffmpeg import said
@@ -76,14 +76,21 @@ class CountedTests(SupplyTestCase):
         self.assertIsInstance(self.supply.failure, SourceEndedEarly)
         self.assertEqual(len(self.got), 9 * SECOND)
 
-    def test_the_further_the_position_the_longer_it_may_take(self) -> None:
-        self.begin_at(CHAINED, 3600.0)
-        while self.reactor.seconds() < FIRST_PACKET_SECONDS + 3600 / COUNTED_A_SECOND - 1:
+    def waited_for(self, position: float, seconds: float) -> None:
+        """So long and no longer, however much comes meanwhile."""
+        self.begin_at(CHAINED, position)
+        while self.reactor.seconds() < seconds - 1:
             self.give(SECOND // 4)
             self.reactor.advance(0.5)
         self.assertFalse(self.ended)
         self.reactor.advance(1)
         self.assertIsInstance(self.supply.failure, SourceTimeout)
+
+    def test_the_further_the_position_the_longer_it_may_take(self) -> None:
+        self.waited_for(900.0, FIRST_PACKET_SECONDS + 900 / COUNTED_A_SECOND)
+
+    def test_but_in_what_never_ends_it_is_not_waited_for_for_ever(self) -> None:
+        self.waited_for(86_400.0, FIRST_PACKET_SECONDS + COUNTING_MOST)
 
     def test_nor_may_it_take_for_ever_after_a_break(self) -> None:
         self.begin_at(BARE, 20.0)

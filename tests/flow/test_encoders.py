@@ -202,12 +202,18 @@ class Hands:
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.worked = 0.0
 
     def monotonic(self) -> float:
         return self.now
 
+    def thread_time(self) -> float:
+        """Of one thread that never waits for a core."""
+        return self.worked
+
     def work(self, seconds: float) -> list[bytes]:
         self.now += seconds
+        self.worked += seconds
         return []
 
 
@@ -263,3 +269,39 @@ class LoadTests(PoolTestCase):
         go.set()
         self.collect(results, 1)
         self.assertEqual(pool.vitals().load, 1.0)
+
+
+class SignsTests(PoolTestCase):
+    """What the pool shows of how much time it has left."""
+
+    def setUp(self) -> None:
+        self.clock = Hands()
+        self.patch(encoders, "time", self.clock)
+
+    def encode(self, pool: EncoderPool, had: float, seconds: float) -> None:
+        results: list[Result] = []
+        pool.submit(self.clock.now + had, lambda: self.clock.work(seconds), results.append)
+        self.collect(results, 1)
+
+    def test_the_time_spent_is_that_of_the_processor(self) -> None:
+        pool = self.make()
+        self.encode(pool, 1.0, 0.25)
+        self.clock.now += 10.0
+        self.encode(pool, 1.0, 0.5)
+        self.assertEqual(pool.cpu_seconds, 0.75)
+
+    def test_jobs_are_tight_that_are_done_with_less_than_half_their_time_left(self) -> None:
+        pool = self.make()
+        for seconds in (0.1, 0.14, 0.16, 0.5):
+            self.encode(pool, 0.3, seconds)
+        self.assertEqual(pool.take_tightness(), 0.5)
+        self.encode(pool, 0.3, 0.2)
+        self.assertEqual(pool.take_tightness(), 1.0)
+
+    def test_those_that_had_little_time_from_the_beginning_say_nothing(self) -> None:
+        pool = self.make()
+        for had in (-1.0, 0.0, 0.08, 0.19):
+            self.encode(pool, had, 1.0)
+        self.assertEqual(pool.take_tightness(), 0.0)
+        self.encode(pool, 0.25, 0.0)
+        self.assertEqual(pool.take_tightness(), 0.0)

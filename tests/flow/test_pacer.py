@@ -119,6 +119,16 @@ class BeatTests(PacerTestCase):
 
 
 class MeasureTests(PacerTestCase):
+    def test_the_share_of_late_ticks_is_told_once(self) -> None:
+        self.assertEqual(self.pacer.take_lateness(), 0.0)
+        self.pacer.start()
+        for jump in (0.021, 0.02, 0.075, 0.02):
+            self.clock.jump(jump)
+        self.assertEqual(self.ticks, [1, 1, 3, 1])
+        self.assertAlmostEqual(self.pacer.take_lateness(), 2 / 6)
+        self.clock.jump(0.02)
+        self.assertEqual(self.pacer.take_lateness(), 0.0)
+
     def test_the_largest_gap_is_between_ticks(self) -> None:
         self.assertEqual(self.pacer.vitals().largest_gap_ms, 0.0)
         self.pacer.start()

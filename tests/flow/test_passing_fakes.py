@@ -1,4 +1,4 @@
-"""Leaving and coming back to the copy where a source, a listener or the network behaves oddly: over fakes."""
+"""Leaving and coming back to FFmpeg's copy where a source, a listener or the network behaves oddly: over fakes."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def ogg(first: int, count: int, asked: float = 0.0) -> bytes:
 class CopiedTestCase(PipelineTestCase):
     def copied(self, source: Source = SONG, at: float = 0.0) -> tuple[Pipeline, FakeChild]:
         pipeline = self.make(source, at, bitrate=96_000)
+        pipeline._supply._odd = True
         pipeline.start(succeed(None))
         self.assertTrue(pipeline.passing)
         return pipeline, self.reactor.children[-1]
@@ -72,6 +73,7 @@ class LeavingTests(CopiedTestCase):
         taken: list[bytes] = []
         for _ in range(5):
             taken += pipeline.take(8)
+            self.turn()
         self.assertFalse(pipeline.passing)
         follower = self.after(pipeline)
         self.assertAlmostEqual(self.sought(follower), (40 - PRE_ROLL) * 0.02)
@@ -194,6 +196,7 @@ class OddTests(CopiedTestCase):
             child.write(copy.at(granule).add(numbered(30, first=30)).written)
             for _ in range(10):
                 pipeline.take(9)
+                self.turn()
             pipeline.set_volume(0.5)
             self.after(pipeline)
             pipeline.close()
@@ -228,6 +231,7 @@ class OddTests(CopiedTestCase):
         follower.write(ogg(30, 60, 0.75))
         for _ in range(30):
             taken += pipeline.take(3)
+            self.turn()
         self.assertEqual(taken, numbered(len(taken)))
         self.assertGreater(len(taken), 80)
         self.assertEqual(told, [50])

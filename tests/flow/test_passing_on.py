@@ -46,6 +46,9 @@ def edge(frames: list[array[int]]) -> int:
 class FFmpegTestCase(PipelineTestCase):
     """Every child is a fake one that writes what FFmpeg writes when it is called so."""
 
+    odd = True
+    """Whether sources are such as take FFmpeg to copy them."""
+
     def setUp(self) -> None:
         super().setUp()
         self.workshop = Workshop(self.reactor.as_reactor, self.spawner, self.encoders, FFMPEG, complexity=5)
@@ -63,6 +66,7 @@ class FFmpegTestCase(PipelineTestCase):
         duration: float | None = None,
     ) -> Pipeline:
         pipeline = self.make(source, at, duration, bitrate=96_000, volume=volume, asked=asked)
+        pipeline._supply._odd = self.odd
         pipeline.start(succeed(None))
         return pipeline
 

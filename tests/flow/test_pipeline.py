@@ -10,9 +10,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from audiosvc.audio import FRAME_BYTES, FRAME_SAMPLES
-from audiosvc.codec.opus import Decoder
+from audiosvc.codec.opus import Decoder, Encoder
 from audiosvc.codec.pcm import level
 from audiosvc.ffmpeg.process import SPAWNS_PER_TICK, Spawner
+from audiosvc.flow.encoders import URGENT_SECONDS
 from audiosvc.flow.pipeline import HIGH_WATER, JOB_FRAMES, Pipeline
 from audiosvc.flow.workshop import Workshop
 from audiosvc.sources.model import Source
@@ -98,9 +99,7 @@ class PipelineTestCase(SynchronousTestCase):
 
     def turn(self) -> None:
         """Let jobs be done and what they lead to happen."""
-        while self.encoders.jobs:
-            self.reactor.advance(0)
-            self.reactor.poll()
+        self.reactor.settle()
 
     def assert_nothing_left(self) -> None:
         self.reactor.end()
@@ -225,7 +224,7 @@ class AheadTests(PipelineTestCase):
         done = 0
         while self.encoders.jobs:
             self.encoders.run()
-            self.reactor.poll()
+            self.turn()
             done += 1
         return done
 
@@ -247,9 +246,31 @@ class AheadTests(PipelineTestCase):
         self.run_jobs()
         room = pipeline.ready + 1 - (HIGH_WATER - JOB_FRAMES)
         pipeline.take(room - 1)
+        self.turn()
         self.assertEqual(self.encoders.jobs, [])
         pipeline.take(1)
+        self.turn()
         self.assertEqual(len(self.encoders.jobs), 1)
+
+    def test_taking_reads_nothing_and_begins_nothing_before_the_reactors_next_turn(self) -> None:
+        """Whoever else is due a packet in the same beat would have to wait for it."""
+        pipeline, child = self.begin()
+        child.write(frames(2 * JOB_FRAMES))
+        self.run_jobs()
+        child.write(frames(JOB_FRAMES))
+        reads: list[int] = []
+        read = pipeline._supply.read
+
+        def counted(most: int) -> bytes | None:
+            reads.append(most)
+            return read(most)
+
+        self.patch(pipeline._supply, "read", counted)
+        for _ in range(2):
+            pipeline.take(7)
+            self.assertEqual((reads, self.encoders.jobs), ([], []))
+        self.turn()
+        self.assertEqual((len(reads), len(self.encoders.jobs)), (1, 1))
 
     def test_one_job_is_in_flight_at_a_time(self) -> None:
         pipeline, child = self.begin()
@@ -258,18 +279,38 @@ class AheadTests(PipelineTestCase):
             self.assertEqual(len(self.encoders.jobs), 1)
             child.write(frames(1))
             pipeline.take(1)
+            self.turn()
             self.assertEqual(len(self.encoders.jobs), 1)
             self.encoders.run()
             pipeline.take(99)
-            self.reactor.poll()
+            self.turn()
 
     def test_a_job_is_due_when_the_queue_would_be_empty(self) -> None:
         _, child = self.begin()
         self.reactor.advance(5)
         child.write(frames(20))
-        self.assertEqual(self.encoders.jobs[0][0], 5.0)
+        self.assertEqual(self.encoders.jobs[0][0], 5.0 + URGENT_SECONDS, "nobody misses what has not begun")
         self.encoders.run()
+        self.turn()
         self.assertAlmostEqual(self.encoders.jobs[0][0], 5.0 + JOB_FRAMES * 0.02)
+
+    def test_the_effort_is_what_the_workshop_says_at_each_job(self) -> None:
+        pipeline, child = self.begin(bitrate=64_000)
+        asked: list[int] = []
+        real = Encoder.set_complexity
+
+        def set_complexity(encoder: Encoder, complexity: int) -> None:
+            asked.append(complexity)
+            real(encoder, complexity)
+
+        self.patch(Encoder, "set_complexity", set_complexity)
+        for complexity in (5, 0, 10):
+            self.workshop.set_complexity(complexity, full=complexity == 5)
+            child.write(frames(10))
+            self.run_jobs()
+            pipeline.take(99)
+        self.assertEqual(asked, [5, 0, 10])
+        self.assertEqual((self.workshop.full, self.workshop.changes), (False, 2))
 
     def test_volume_is_changed_while_it_plays(self) -> None:
         pipeline, child = self.begin()

@@ -128,16 +128,18 @@ class OwnEndTests(EndingTestCase):
         self.assertEqual(b"".join(taken), sound)
         self.assertIsNone(pipeline.failure)
 
-    def test_taking_never_calls_back(self) -> None:
-        """The taker has not yet handed on what it took; it looks for itself what is there and whether that is all."""
+    def test_taking_does_not_find_the_end_but_leads_to_it(self) -> None:
+        """The taker has not yet handed on what it took; what comes of that is told once it has."""
         pipeline, child = self.begin(SONG)
         child.write(frames(20))
         child.exit()
         self.turn()
         self.assertEqual((pipeline.ended, pipeline.ready, self.reader.flows), (False, 19, 2))
         self.assertEqual(b"".join(pipeline.take(19)), frames(19))
+        self.assertEqual((pipeline.ended, pipeline.take(9)), (False, []))
         self.assertEqual((self.reader.flows, self.reader.ends), (2, 0))
-        self.assertTrue(pipeline.ended)
+        self.turn()
+        self.assertEqual((pipeline.ended, self.reader.flows, self.reader.ends), (True, 2, 1))
         self.assertEqual(pipeline.take(9), [frames(1, first=19)])
         self.assertTrue(pipeline.drained)
 
@@ -288,6 +290,13 @@ class FailingTests(EndingTestCase):
 class LateAnswerTests(EndingTestCase):
     encode_at_once = False
 
+    def run_jobs(self, pipeline: Pipeline) -> None:
+        """Every one there is, none of which may be missed at the end."""
+        while self.encoders.jobs:
+            self.assertFalse(pipeline.ended)
+            self.encoders.run()
+            self.turn()
+
     def test_a_job_that_comes_home_after_it_was_closed_brings_nothing(self) -> None:
         pipeline, child = self.begin(SONG)
         child.write(frames(5))
@@ -308,18 +317,15 @@ class LateAnswerTests(EndingTestCase):
             pipeline, child = self.begin(SONG)
             child.write(frames(2))
             self.encoders.run()
+            self.turn()
             child.write(frames(2) + b"1")
             if reaped_first:
                 child.exit()
             else:
                 child.hang_up()
-            while self.encoders.jobs:
-                self.assertFalse(pipeline.ended)
-                self.encoders.run()
+            self.run_jobs(pipeline)
             child.exit()
-            while self.encoders.jobs:
-                self.assertFalse(pipeline.ended)
-                self.encoders.run()
+            self.run_jobs(pipeline)
             self.assertTrue(pipeline.ended)
             self.assertEqual(len(pipeline.take(HIGH_WATER)), 5)
             self.assertIsNone(pipeline.failure)

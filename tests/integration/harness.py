@@ -116,8 +116,12 @@ class Daemon:
         return self.process.log.decode()
 
     def spawn(self, *options: str, **environ: str) -> None:
-        """Start the process; does not wait until it listens."""
-        argv = [*RUN, "--api", "tcp:0:interface=127.0.0.1", "--socket", str(self.socket), *options]
+        """Start the process; does not wait until it listens.
+
+        It keeps no tracks and refuses no plays unless `options` say so: how busy the machine is decides nothing.
+        """
+        argv = [*RUN, "--api", "tcp:0:interface=127.0.0.1", "--socket", str(self.socket), "--cache-size=0"]
+        argv += ["--overload=off", *options]
         self.process = TwistdProcess()
         reactor.spawnProcess(self.process, argv[0], argv, environment(**environ), str(self.folder))
 

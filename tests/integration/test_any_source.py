@@ -28,6 +28,14 @@ VBR_SECONDS = 0.004 * media.HOUR
 
 START, PART = 5.2, 4.5
 SEEK = 9.3
+UNMEASURED = (
+    *("mp3.mp3", "mp3-vbr.mp3", "aac.aac", "wav-piped.wav", "au-piped.au", "ogg.ogg", "opus.opus", "opus-chained.opus"),
+    "ts.ts",
+)
+"""Media that do not say how long they are where their server does not either."""
+
+BROKE_OFF = "source_ended_early"
+
 SEEK_SECONDS = 1.0
 """Within which a seek is heard on a busy machine; on an idle one it is a third of that."""
 
@@ -98,6 +106,118 @@ async def test_every_kind_has_its_length_its_title_and_its_places(start: Start, 
     faults = [fault for _, wrong in found for fault in wrong]
     assert not faults, "\n".join(faults)
     assert direct == [], "media were taken for pages"
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_says_nowhere_how_long_it_is_ends_where_it_does(start: Start, site: Site) -> None:
+    daemon = await start(*REACHES, **site.trust)
+    wrong: list[str] = []
+
+    async def hear(name: str, base: str, what: str, seconds: float, at: float = 0.0, **body: float) -> None:
+        """`what` belongs to the end of its session's name; `seek` is where to after the first packets."""
+        seek = body.pop("seek", None)
+        url = site.url(f"unmeasured/{name}", base, k=f"{base}-{what}")
+        hearing = await Hearing(daemon, f"{name}-{base}-{what}").play(url, **body)
+        if seek is not None:
+            await hearing.draw(20)
+            await hearing.seek(seek)
+        await hearing.end()
+        told = f"{name} {base} {what}: {hearing.outcome}, {hearing.seconds:.2f} s of {seconds}, {hearing.types}"
+        off = hearing.off(at) if hearing.seconds else 0.0
+        print(f"{told}, off {off * 1000:.1f} ms")
+        expected = ["ready", "finished"] if seek is None else ["ready", "seeked", "finished"]
+        near = abs(hearing.seconds - seconds) <= 2 * NEAR and abs(off) <= NEAR
+        asked = len(site.asked(f"unmeasured/{name}?k={base}-{what}"))
+        # A look, and each child; the look is remembered.
+        children = 1 if seek is None else 2
+        stated = hearing.ready.duration is not None
+        if (hearing.types, near, stated, asked) != (expected, True, name not in UNMEASURED, 1 + children):
+            wrong.append(f"{told}, asked for {asked} times")
+        hearing.client.close()
+
+    async def start_beyond(name: str) -> None:
+        hearing = await Hearing(daemon, f"{name}-start").play(site.url(f"unmeasured/{name}"), start_at=SECONDS + 5)
+        await hearing.end()
+        if (hearing.types, hearing.outcome) != (["error"], "position_out_of_range"):
+            wrong.append(f"{name} from behind its end: {hearing.types}, {hearing.outcome}")
+
+    cases = []
+    for name in (*UNMEASURED, "webm.webm"):
+        media.content(name)
+        cases += [
+            hear(name, "http", "whole", SECONDS),
+            hear(name, "http", "sought", SECONDS - SEEK, SEEK, seek=SEEK),
+            hear(name, "http", "part", PART, START, start_at=START, duration=PART),
+            hear(name, "http", "rest", SECONDS - START, START, start_at=START, duration=SECONDS),
+        ]
+    for name in UNMEASURED:
+        cases += [
+            hear(name, "http", "beyond", 0, seek=SECONDS + 5),
+            hear(name, "http", "far", 0, seek=20_000),
+            start_beyond(name),
+        ]
+    cases += [hear("mp3.mp3", "https", "sought", SECONDS - SEEK, SEEK, seek=SEEK)]
+    print()
+    await together(cases, most=4)
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_that_boasts_of_parts_is_not_believed(start: Start, site: Site) -> None:
+    daemon = await start(*REACHES)
+    wrong: list[str] = []
+
+    async def hear(name: str, fault: str) -> None:
+        for at in (0.0, SEEK):
+            hearing = await Hearing(daemon, f"{name}-{fault}-{at:.0f}").play(site.url(f"{fault}/{name}"))
+            if at:
+                await hearing.draw(20)
+                await hearing.seek(at)
+            await hearing.end()
+            off = hearing.off(at) if hearing.seconds else 0.0
+            told = f"{name} {fault} from {at}: {hearing.outcome}, {hearing.seconds:.2f} s, off {off * 1000:.1f} ms"
+            print(told)
+            near = abs(hearing.seconds - (SECONDS - at)) <= 2 * NEAR and abs(off) <= NEAR
+            if hearing.outcome != "finished" or "recovered" in hearing.types or not near:
+                wrong.append(told)
+            hearing.client.close()
+
+    print()
+    cases = []
+    for name in ("mp3.mp3", "opus.opus", "ogg.ogg", "wav-piped.wav"):
+        media.content(name)
+        cases += [hear(name, "boast"), hear(name, "unmeasured-boast")]
+    await together(cases, most=4)
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest_twisted.ensureDeferred
+async def test_nor_does_it_end_where_it_breaks_off(start: Start, site: Site) -> None:
+    daemon = await start(*REACHES, **site.trust)
+    wrong: list[str] = []
+
+    async def hear(name: str, base: str, fault: str, expected: list[str], seconds: float) -> None:
+        half = len(media.content(name)) // 2
+        url = site.url(f"{fault}/{name}", base, k=base, bytes=half)
+        hearing = await Hearing(daemon, f"{name}-{base}-{fault}").play(url)
+        await hearing.end()
+        off = hearing.off(0)
+        told = f"{name} {base} {fault}: {hearing.outcome}, {hearing.seconds:.2f} s, {hearing.types}"
+        print(f"{told}, off {off * 1000:.1f} ms, {len(site.asked(f'{fault}/{name}?k={base}&'))} requests")
+        if (hearing.types, hearing.outcome) != (expected, "finished" if "finished" in expected else BROKE_OFF):
+            wrong.append(told)
+        elif abs(hearing.seconds - seconds) > (NEAR if seconds == SECONDS else 1) or abs(off) > NEAR:
+            wrong.append(f"{told}: not all of it")
+        hearing.client.close()
+
+    recovered = ["ready", "recovered", "finished"]
+    cases = [hear("mp3.mp3", "https", "unmeasured-torn", recovered, SECONDS)]
+    for name in ("mp3.mp3", "opus.opus", "wav-piped.wav"):
+        cases.append(hear(name, "http", "unmeasured-torn", recovered, SECONDS))
+        cases.append(hear(name, "http", "unmeasured-drop", ["ready", "error"], SECONDS / 2))
+    print()
+    await together(cases, most=4)
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest_twisted.ensureDeferred

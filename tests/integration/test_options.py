@@ -35,6 +35,7 @@ WRONG = {
     "bitrate": {"5999": "from 6000 to 510000", "510001": "from 6000 to 510000", "128k": "whole number"},
     "opus-complexity": {"-1": "from 0 to 10", "11": "from 0 to 10", "high": "whole number"},
     "encoder-threads": {"0": "from 1 to", "257": "from 1 to"},
+    "overload": {"": "none of lower", "on": "none of lower, refuse, off"},
     "ffmpeg": {"none": "is not a file", ".": "is not a file", "file": "may not be executed", "/bin/true": "not FFmpeg"},
     "isolation": {"": "none of auto", "maybe": "none of auto, require, off"},
     "allow-host": {"a b": "HOST or HOST:PORT", "host:x": "HOST or HOST:PORT", "host:0": "no port from 1 to 65535"},
@@ -42,6 +43,9 @@ WRONG = {
     "extractors": {"-1": "from 0 to 32", "33": "from 0 to 32", "two": "whole number"},
     "cookies": {"none": "cannot be read", ".": "cannot be read", "file": "no cookie in Netscape's format"},
     "token-file": {"none": "No such file", ".": "directory", "file": "at least 32 bytes", "spaced": "without spaces"},
+    "cache-size": {"x": "not a number of bytes", "-1": "not a number of bytes", "1.5G": "not a number of bytes"},
+    "cache-dir": {"file": "is not a folder"},
+    "cache-dir-size": {"x": "not a number of bytes"},
     "allowed-host": {"a b": "not a host name", "host:80": "not a host name", "ok,b/d": "not a host name"},
 }
 

@@ -95,9 +95,7 @@ class SessionTestCase(SynchronousTestCase):
 
     def turn(self) -> None:
         """Let jobs be done and what they lead to happen."""
-        while self.encoders.jobs:
-            self.reactor.advance(0)
-            self.reactor.poll()
+        self.reactor.settle()
 
     def write(self, count: int, first: int = 0) -> None:
         """Numbered frames, out of the latest child."""

@@ -19,15 +19,17 @@ Fault = Callable[[SiteRequest, Callable[..., None]], None]
 
 
 class Faulty(Resource):
-    """One fault. `serve` is called with the request and a function that answers as a good server would, given `Body`'s
-    own options."""
+    """One fault. It is called with the request and a function that answers as a good server would, given `Body`'s own
+    options. Without `ranges` it gives no parts. What is not `measured` either is of no stated length, and comes in
+    chunks."""
 
     isLeaf = True
 
-    def __init__(self, fault: Fault, *, ranges: bool = True) -> None:
+    def __init__(self, fault: Fault, *, ranges: bool = True, measured: bool = True) -> None:
         super().__init__()
         self._fault = fault
         self._ranges = ranges
+        self._measured = measured
 
     def render_GET(self, request: Any) -> Any:
         name = b"/".join(request.postpath).decode()
@@ -43,7 +45,8 @@ class Faulty(Resource):
                 start, end = extent(request, size)
             else:
                 start, end = 0, size
-                request.setHeader("Content-Length", str(size))
+                if self._measured:
+                    request.setHeader("Content-Length", str(size))
             if off := options.pop("off", 0):
                 request.setHeader("Content-Length", str(end - start + off))
                 options.update(after=end - start, then=lambda body: body.request.break_off())
@@ -67,6 +70,12 @@ def cut(request: SiteRequest, answer: Callable[..., None]) -> None:
     asked = re.match(r"bytes=(\d+)-", request.getHeader("range") or "")
     left = int(request.option("bytes", 100_000)) - (int(asked[1]) if asked else 0)
     answer(after=max(0, left), then=lambda body: body.request.break_off())
+
+
+def boast(request: SiteRequest, answer: Callable[..., None]) -> None:
+    """Says that parts of it are to be had."""
+    request.setHeader("Accept-Ranges", "bytes")
+    answer()
 
 
 def slow(request: SiteRequest, answer: Callable[..., None]) -> None:
@@ -119,6 +128,17 @@ class Once:
         else:
             self._once(request, answer, lambda body: body.request.break_off())
 
+    def tear(self, request: SiteRequest, answer: Callable[..., None]) -> None:
+        """As `drop`, but TLS is not closed either: where nothing is `measured` FFmpeg does not miss the last chunk.
+
+        Not to who asks for the beginning only, and would get more of it than it reads.
+        """
+        beginning = re.fullmatch(r"bytes=\d+-\d+", request.getHeader("range") or "")
+        if beginning or request.uri.decode() in self._had:
+            answer()
+        else:
+            self._once(request, answer, lambda body: body.request.tear())
+
     def stall(self, request: SiteRequest, answer: Callable[..., None]) -> None:
         """After `bytes` nothing more comes for `seconds` (0: for ever), on this connection and on others."""
         url, seconds = request.uri.decode(), request.option("seconds", 0)
@@ -153,7 +173,7 @@ class Once:
 
 
 def branches(once: Once) -> dict[str, Faulty]:
-    """All faults by name, and `media`, which has none."""
+    """All faults by name, and `media`, which has none. `unmeasured` is what a script sends that makes it meanwhile."""
     faults: dict[str, Fault] = {
         "media": good,
         "drop": drop,
@@ -165,4 +185,12 @@ def branches(once: Once) -> dict[str, Faulty]:
         "once403": once.expire,
         "length": length,
     }
-    return {name: Faulty(fault) for name, fault in faults.items()} | {"norange": Faulty(good, ranges=False)}
+    bare = {
+        "norange": Faulty(good, ranges=False),
+        "boast": Faulty(boast, ranges=False),
+        "unmeasured": Faulty(good, ranges=False, measured=False),
+        "unmeasured-boast": Faulty(boast, ranges=False, measured=False),
+        "unmeasured-drop": Faulty(drop, ranges=False, measured=False),
+        "unmeasured-torn": Faulty(once.tear, ranges=False, measured=False),
+    }
+    return {name: Faulty(fault) for name, fault in faults.items()} | bare

@@ -75,9 +75,10 @@ class SiteRequest(Request):
         self.channel.transport.write(data)
 
     def tear(self) -> None:
-        """Close the connection without a word, in the middle of what is on its way."""
+        """As `break_off`, but of TLS close the connection below, so that nobody says that this is the end."""
         if not self.finished and not self._disconnected:
-            self.channel.transport.abortConnection()
+            transport = self.channel.transport
+            getattr(transport, "transport", transport).loseConnection()
 
     def break_off(self) -> None:
         """Close the connection once what was written is sent, whatever the headers promised."""

@@ -62,6 +62,8 @@ KINDS = (
     Kind("aac", "media/aac.aac", titled=False, timed=False),
     Kind("flac", "media/flac.flac"),
     Kind("wav", "media/wav.wav"),
+    Kind("wav-piped", "media/wav-piped.wav"),
+    Kind("au-piped", "media/au-piped.au"),
     Kind("ts", "media/ts.ts", titled=False, slack=0.12),
     Kind("film", "media/film.mp4"),
     Kind("hls", "media/hls/index.m3u8", titled=False),
@@ -133,6 +135,7 @@ _TYPES = {
     "aac": "audio/aac",
     "flac": "audio/flac",
     "wav": "audio/wav",
+    "au": "audio/basic",
     "ts": "video/mp2t",
     "m3u8": "application/vnd.apple.mpegurl",
     "mpd": "application/dash+xml",
@@ -159,6 +162,14 @@ def _signal(seconds: int) -> str:
 
 def _tagged(name: str) -> list[str]:
     return ["-metadata", f"title=Clock in {name.partition('.')[0]}", "-metadata", "artist=A Clock"]
+
+
+def _piped(name: str) -> None:
+    """Written to a pipe, and so with a header that does not know how long it will be."""
+    container = name.rpartition(".")[2]
+    argv = [find_ffmpeg(), "-v", "error", "-nostdin", "-i", _signal(SECONDS), *_tagged(name), "-f", container, "pipe:1"]
+    made = subprocess.run(argv, check=True, timeout=120, cwd=folder(), stdout=subprocess.PIPE)
+    (folder() / name).write_bytes(made.stdout)
 
 
 def _write_signal(name: str) -> None:
@@ -326,6 +337,7 @@ _MAKERS: dict[str, Callable[[str], None]] = {
     **dict.fromkeys(_ARGUMENTS, _plain),
     **{f"signal-{n}.wav": _write_signal for n in (SECONDS, LONG)},
     **{f"long.{suffix}": _long for suffix in ("mp3", "opus", "webm", "flac", "m4a")},
+    **dict.fromkeys(("wav-piped.wav", "au-piped.au"), _piped),
     "mp3-cover.mp3": _cover,
     "opus-mono.opus": _mono,
     **dict.fromkeys(("opus-chained.opus", "long-chained.opus"), _chained),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from audiosvc.errors import UnsupportedUrl
-from audiosvc.sources.http import parse
+from audiosvc.sources.http import join, parse
 from audiosvc.sources.model import Http
 
 CANONICAL = {
@@ -76,3 +76,19 @@ class ParseTests(SynchronousTestCase):
             ("http://h/%00%0a", "h"),
         ):
             self.assertEqual(parse(url).title, title)
+
+
+class JoinTests(SynchronousTestCase):
+    def test_a_semicolon_is_a_letter_like_any_other(self) -> None:
+        for base, reference, joined in (
+            ("http://h:8000/a.pls", "/;", "http://h:8000/;"),
+            ("http://h/a.pls", "http://h:8000/;", "http://h:8000/;"),
+            ("http://h/a/b", "c;", "http://h/a/c;"),
+            ("http://h/a;", "?c", "http://h/a;?c"),
+            ("http://h/a;b/c;d?e", "f;g=h;", "http://h/a;b/f;g=h;"),
+        ):
+            self.assertEqual(join(base, reference), joined)
+
+    def test_what_is_no_url_is_refused(self) -> None:
+        for reference in ("//[x", "http://[::1/;"):
+            self.assertRaises(UnsupportedUrl, join, "http://h/", reference)

@@ -127,10 +127,26 @@ class CountedTests(LookTestCase):
             for headers, counted in (
                 ({"content-length": "500000"}, True),
                 ({"content-length": "500000", "accept-ranges": "none"}, True),
-                ({"content-length": "500000", "accept-ranges": "bytes"}, False),
-                ({}, False),
+                ({"accept-ranges": "bytes"}, True),
+                ({}, True),
             ):
                 self.assertEqual(self.counted(Answered(body, 200, headers)), counted, headers)
+
+    def test_one_that_says_it_does_but_gave_none_is_asked_again(self) -> None:
+        said = {"content-length": "500000", "accept-ranges": "bytes"}
+        for body, end in ((SOUND, b"\0"), (ogg(b"one1", 2), ogg(b"one1", 0))):
+            first = Answered(body, 200, said, "http://cdn/a")
+            for last, counted in (
+                (Answered(end), False),
+                (Answered(end, 200), True),
+                (errors.SourceTimeout(), True),
+            ):
+                self.assertEqual(self.counted(first, last), counted, last)
+                self.assertEqual(len(self.web.asked), 2)
+        self.assertTrue(self.counted(Answered(ogg(b"one1", 2), 200, said, "http://cdn/a"), Answered(ogg(b"two2", 0))))
+        short = Answered(SOUND, 200, said | {"content-length": str(len(SOUND))})
+        self.assertFalse(self.counted(short))
+        self.assertEqual(len(self.web.asked), 1)
 
     def test_neither_stations_nor_playlists_are_counted_in(self) -> None:
         self.assertFalse(self.counted(Answered(SOUND, 200, {"icy-name": "A Station"})))
@@ -194,6 +210,11 @@ class SightTests(LookTestCase):
         }
         source, media = self.source(places, "http://h/a.pls")
         self.assertEqual((source.url, source.live, media.url), ("http://h/a.pls", True, "http://radio:8000/;"))
+
+    def test_a_semicolon_belongs_to_what_a_playlist_names(self) -> None:
+        master = b'#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=9,CODECS="mp4a.40.2"\n/;\n'
+        places = {"http://h/a": Answered(master), "http://h/;": Answered(MEDIA_LIST)}
+        self.assertEqual(self.source(places)[1].url, "http://h/;")
 
 
 class RefusalTests(LookTestCase):

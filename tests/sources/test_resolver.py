@@ -53,7 +53,13 @@ class FakeLook:
         self.asked.append((url, fresh))
         if self.error is not None:
             return fail(self.error)
-        return succeed(Source(url, Http(url), "seen") if url.endswith(".mp3") else Page(url))
+        return succeed(self.seen(url))
+
+    def seen(self, url: str) -> Seen:
+        return Source(url, Http(url), "seen") if url.endswith(".mp3") else Page(url)
+
+    def recall(self, url: str) -> Seen | None:
+        return next((self.seen(url) for asked, _ in self.asked if asked == url), None)
 
 
 class FakeExtractors:
@@ -65,6 +71,9 @@ class FakeExtractors:
         self.error: AudioServiceError | None = None
         self.source = EXTRACTED
         self.listed = [Source(f"http://h/{i}", Http(f"http://h/{i}")) for i in (1, 2)]
+
+    def recall(self, url: str) -> Source | None:
+        return self.source if url in self.known else None
 
     def knows(self, url: str) -> bool:
         return url in self.known
@@ -222,6 +231,33 @@ class PlaylistTests(ResolverTests):
         resolver = self.made(self.root, look=self.look, extractors=self.extractors)
         self.assertEqual(self.urls(resolver.playlist(PAGE)), ["http://h/1", "http://h/2"])
         self.assertEqual(self.urls(resolver.playlist(MEDIA)), [MEDIA])
+
+
+class KnownTests(ResolverTests):
+    def test_what_is_here_is_known(self) -> None:
+        for url in ("demo:tone?hz=440", "album/song.ogg"):
+            self.assertEqual(self.resolver.known(url), self.successResultOf(self.resolver.resolve(url)))
+
+    def test_what_is_not_there_is_not_nor_what_is_refused(self) -> None:
+        for url in ("demo:none", "album/none.ogg", "../x", "rtsp://h/x", "http://u:p@h/x"):
+            self.assertIsNone(self.resolver.known(url))
+
+    def test_of_the_web_what_was_seen_and_what_was_found_is_known(self) -> None:
+        resolver = self.made(self.root, look=self.look, extractors=self.extractors)
+        self.assertEqual((resolver.known(MEDIA), resolver.known(PAGE)), (None, None))
+        resolver.resolve(MEDIA)
+        self.extractors.known.add(PAGE)
+        self.assertEqual(resolver.known(MEDIA), Source(MEDIA, Http(MEDIA), "seen"))
+        self.assertEqual(resolver.known(PAGE), EXTRACTED)
+        self.assertEqual((self.look.asked, self.extractors.asked), ([(MEDIA, False)], []))
+
+    def test_where_nothing_is_looked_at_all_is_media(self) -> None:
+        self.assertEqual(self.resolver.known(MEDIA), self.successResultOf(self.resolver.resolve(MEDIA)))
+
+    def test_a_page_that_cannot_be_read_is_not_known(self) -> None:
+        resolver = self.made(self.root, look=self.look)
+        self.failureResultOf(resolver.resolve(PAGE), errors.ExtractionUnavailable)
+        self.assertIsNone(resolver.known(PAGE))
 
 
 class WebTests(ResolverTests):

@@ -32,6 +32,7 @@ export interface Snapshot {
   recoveries: number;
   dropped: number;
   passthrough: boolean;
+  cached: boolean;
   held: boolean;
 }
 
@@ -45,12 +46,14 @@ export interface Vitals {
   children: number;
   spawns: number;
   encoder: EncoderVitals;
+  overload: OverloadVitals;
   pacer: PacerVitals;
   delivery: DeliveryVitals;
   sources: SourceVitals;
   door: DoorVitals;
   isolation: IsolationVitals;
   extractors: ExtractorVitals | null;
+  cache: CacheVitals | null;
 }
 
 export interface EncoderVitals {
@@ -58,6 +61,16 @@ export interface EncoderVitals {
   load: number;
   waiting: number;
   frames: number;
+}
+
+export interface OverloadVitals {
+  mode: string;
+  cores: number;
+  load: number;
+  complexity: number;
+  reduced: boolean;
+  refusing: boolean;
+  refused: number;
 }
 
 export interface PacerVitals {
@@ -79,6 +92,8 @@ export interface DeliveryVitals {
 export interface SourceVitals {
   recoveries: number;
   dropped: number;
+  broadcasts: number;
+  listeners: number;
 }
 
 export interface DoorVitals {
@@ -104,6 +119,20 @@ export interface ExtractorVitals {
   calls: number;
   restarts: number;
   cached: number;
+}
+
+export interface CacheVitals {
+  tracks: number;
+  bytes: number;
+  recording: number;
+  hits: number;
+  misses: number;
+  kept: number;
+  dropped: number;
+  disk: boolean;
+  disk_tracks: number;
+  disk_bytes: number;
+  disk_errors: number;
 }
 
 /** Where to go on, in seconds of the source. */
@@ -365,8 +394,10 @@ export type ProblemCode =
   | "not_audio"
   | "not_found"
   | "not_seekable"
+  | "overloaded"
   | "position_out_of_range"
   | "shutting_down"
+  | "source_ended_early"
   | "source_not_found"
   | "source_refused"
   | "source_timeout"

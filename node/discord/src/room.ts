@@ -16,6 +16,7 @@ const NOT_THE_TRACKS_FAULT: ReadonlySet<string> = new Set([
   "closed",
   "internal",
   "invalid_answer",
+  "overloaded",
   "shutting_down",
   "spawn_failed",
   "timeout",

@@ -47,6 +47,7 @@ const PROBLEMS: Readonly<Record<string, string>> = {
   not_audio: "there is no audio in it",
   not_found: "it is not playing any more",
   not_seekable: "it is live, and one can't jump around in what is live",
+  overloaded: "too many people are listening right now, try again in a moment",
   position_out_of_range: "it is not that long",
   shutting_down: "the audio service is restarting",
   source_ended_early: "its server broke off",

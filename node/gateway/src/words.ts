@@ -11,6 +11,7 @@ const WORDS: Readonly<Record<string, string>> = {
   internal: "the daemon made a mistake; its log says which",
   not_audio: "there is no audio in it that can be played",
   not_seekable: "it is live, and there is no jumping around in what is live",
+  overloaded: "the daemon has no power left for one more; try again in a moment",
   shutting_down: "the daemon is restarting",
   source_ended_early: "its server broke off before the end",
   source_timeout: "its server sent nothing in time",

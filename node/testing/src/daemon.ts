@@ -58,7 +58,9 @@ export class Daemon {
   async start(): Promise<void> {
     const { unix = false, args = [] } = this.#options;
     const api = unix ? this.api : `tcp:${this.#port}:interface=127.0.0.1`;
-    const options = ["--api", api, "--socket", this.socket, "--media-root", this.folder, ...args];
+    // How busy the machine is decides nothing, nor what was played before.
+    const plain = ["--overload=off", "--cache-size=0"];
+    const options = ["--api", api, "--socket", this.socket, "--media-root", this.folder, ...plain, ...args];
     const python = process.env.AUDIOSVC_PYTHON ?? "python3";
     this.#program = new Program(python, ["-c", TWISTD, "-n", "--pidfile=", "audiosvc", ...options]);
     await this.#program.wrote(/listening on UNIXAddress\(.*audio\.sock/);

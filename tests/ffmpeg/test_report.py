@@ -57,6 +57,16 @@ class DescriptionTests(SynchronousTestCase):
         report = report_of("[info]   Duration: 00:00:10.00, start\n[info]     title           : Early\n")
         self.assertEqual(facts(report), (False, None, None, None, None, False, False))
 
+    def test_what_the_daemon_reads_itself_is_described_in_the_same_terms(self) -> None:
+        report = Report()
+        report.describe("ogg", "a\x1b[31m\ntitle" + TEXT_MOST * "x", "\n", 12.5)
+        self.assertEqual((report.opened, report.container, report.codec), (True, "ogg", "opus"))
+        self.assertEqual((report.duration, report.artist, report.guessed), (12.5, None, False))
+        assert report.title is not None
+        self.assertEqual(len(report.title), TEXT_MOST)
+        self.assertTrue(report.title.startswith("a"))
+        self.assertTrue(report.title.isprintable())
+
     def test_a_title_is_shown_without_control_characters_and_cut_short(self) -> None:
         title = "a\x7fb\u202ec" + "x" * 400
         shown = report_of(said.RADIO.replace("Somebody - Something", title)).title

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -80,6 +81,6 @@ class ExceededTests(SynchronousTestCase):
 class ToolTests(SynchronousTestCase):
     def test_without_its_tools_the_check_fails(self) -> None:
         argv = [sys.executable, "-m", "bench.regress"]
-        run = subprocess.run(argv, env={"PATH": "/nowhere"}, capture_output=True, text=True)
+        run = subprocess.run(argv, cwd=Path(__file__).parents[2], env={"PATH": "/nowhere"}, capture_output=True, text=True)
         self.assertEqual(run.returncode, 1, run.stderr)
         self.assertIn("not found: valgrind, strace", run.stderr)

@@ -81,6 +81,8 @@ class ExceededTests(SynchronousTestCase):
 class ToolTests(SynchronousTestCase):
     def test_without_its_tools_the_check_fails(self) -> None:
         argv = [sys.executable, "-m", "bench.regress"]
-        run = subprocess.run(argv, cwd=Path(__file__).parents[2], env={"PATH": "/nowhere"}, capture_output=True, text=True)
+        run = subprocess.run(
+            argv, cwd=Path(__file__).parents[2], env={"PATH": "/nowhere"}, capture_output=True, text=True
+        )
         self.assertEqual(run.returncode, 1, run.stderr)
         self.assertIn("not found: valgrind, strace", run.stderr)

@@ -1,11 +1,15 @@
-"""Work that can wait until what is due has been sent: it is done in the reactor's next turn, after the writes."""
+"""Work that can wait until what is due has been sent: it is done in the reactor's next turns, after the writes."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+
+TURN_SECONDS = 0.004
+"""How long it is done at once, a fifth of a beat: a thousand sessions that began together want it all together."""
 
 
 class Soon:
@@ -15,7 +19,7 @@ class Soon:
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
-        self._waiting: list[Callable[[], None]] = []
+        self._waiting: deque[Callable[[], None]] = deque()
 
     def __call__(self, work: Callable[[], None]) -> None:
         if not self._waiting:
@@ -23,9 +27,16 @@ class Soon:
         self._waiting.append(work)
 
     def _run(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for work in waiting:
-            self._do(work)
+        """What waits by now, as far as the time goes; what is asked for meanwhile comes in a later turn."""
+        ends = self._reactor.seconds() + TURN_SECONDS
+        for _ in range(len(self._waiting)):
+            self._do(self._waiting[0])
+            # Not before: while anything waits, there is a call on its way.
+            self._waiting.popleft()
+            if self._reactor.seconds() > ends:
+                break
+        if self._waiting:
+            self._reactor.callLater(0, self._run)
 
     def _do(self, work: Callable[[], None]) -> None:
         try:

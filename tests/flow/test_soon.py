@@ -7,7 +7,7 @@ from functools import partial
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from audiosvc.flow.soon import Soon
+from audiosvc.flow.soon import TURN_SECONDS, Soon
 
 
 class SoonTests(SynchronousTestCase):
@@ -57,3 +57,18 @@ class SoonTests(SynchronousTestCase):
         self.assertEqual(self.done, [1])
         self.turn()
         self.assertEqual(self.done, [1, 2])
+
+    def test_what_takes_long_is_parted_so_that_a_beat_can_come_between(self) -> None:
+        for number in range(4):
+            self.soon(partial(self.take, number, TURN_SECONDS * 0.6))
+        self.turn()
+        self.assertEqual(self.done, [0, 1])
+        self.ask(4)
+        self.turn()
+        self.assertEqual(self.done, [0, 1, 2, 3])
+        self.turn()
+        self.assertEqual((self.done, self.clock.getDelayedCalls()), ([0, 1, 2, 3, 4], []))
+
+    def take(self, number: int, seconds: float) -> None:
+        self.done.append(number)
+        self.clock.rightNow += seconds

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import importlib.util
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,21 @@ def libopus_version() -> str:
     return str(opuslib.api.info.get_version_string().decode("ascii", "replace"))
 
 
+class _Desk(threading.local):
+    """Where frames lie while they are encoded, one for each thread: nothing is allocated a packet."""
+
+    def __init__(self) -> None:
+        samples = (ctypes.c_int16 * (FRAMES_AT_ONCE * FRAME_SAMPLES * CHANNELS))()
+        self.pcm = memoryview(samples).cast("B")
+        first, pointer = ctypes.addressof(samples), opuslib.api.c_int16_pointer
+        self.frames = [ctypes.cast(first + i * FRAME_BYTES, pointer) for i in range(FRAMES_AT_ONCE)]
+        self.out = ctypes.create_string_buffer(OPUS_PACKET_MOST)
+        self.packet = memoryview(self.out)
+
+
+_desk = _Desk()
+
+
 class Encoder:
     """One track's encoder: every packet depends on those before it, so calls must not overlap.
 
@@ -81,15 +97,6 @@ class Encoder:
         api.encoder_ctl(self._state, ctl.set_bitrate, bitrate)
         self._complexity = -1
         self.set_complexity(complexity)
-        # Both buffers and a pointer to each frame's place live as long as the encoder: nothing is allocated a packet.
-        self._samples = (ctypes.c_int16 * (FRAMES_AT_ONCE * FRAME_SAMPLES * CHANNELS))()
-        self._pcm = memoryview(self._samples).cast("B")
-        first = ctypes.addressof(self._samples)
-        self._frames = [
-            ctypes.cast(first + i * FRAME_BYTES, opuslib.api.c_int16_pointer) for i in range(FRAMES_AT_ONCE)
-        ]
-        self._out = ctypes.create_string_buffer(OPUS_PACKET_MOST)
-        self._packet = memoryview(self._out)
 
     def set_complexity(self, complexity: int) -> None:
         """From the next frame on; the stream goes on as it was."""
@@ -101,15 +108,16 @@ class Encoder:
         """One packet per frame of `pcm`. ValueError for a partial frame; raises `opuslib.OpusError`."""
         if len(pcm) % FRAME_BYTES:
             raise ValueError(f"{len(pcm)} bytes are not whole frames of {FRAME_BYTES}")
-        packets = []
+        encode, state, desk = self._encode, self._state, _desk
+        out, packet, packets = desk.out, desk.packet, []
         for start in range(0, len(pcm), FRAMES_AT_ONCE * FRAME_BYTES):
             piece = pcm[start : start + FRAMES_AT_ONCE * FRAME_BYTES]
-            self._pcm[: len(piece)] = piece
-            for frame in self._frames[: len(piece) // FRAME_BYTES]:
-                size = self._encode(self._state, frame, FRAME_SAMPLES, self._out, OPUS_PACKET_MOST)
+            desk.pcm[: len(piece)] = piece
+            for frame in desk.frames[: len(piece) // FRAME_BYTES]:
+                size = encode(state, frame, FRAME_SAMPLES, out, OPUS_PACKET_MOST)
                 if size < 0:
                     raise opuslib.OpusError(size)
-                packets.append(self._packet[:size].tobytes())
+                packets.append(packet[:size].tobytes())
         return packets
 
     def __del__(self) -> None:

@@ -24,6 +24,7 @@ from audiosvc.ffmpeg.binary import find_ffmpeg
 from audiosvc.listen import stop_at_signal
 from audiosvc.session.track import BITRATE_LEAST, BITRATE_MOST
 from bench import scenarios
+from bench.burst import Size
 from bench.daemon import BenchFailed, Setup
 from bench.floor import Excerpt
 from bench.order import CHECK_SESSIONS, Bench, Options, note
@@ -62,6 +63,9 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--complexity", type=int, default=COMPLEXITY_MOST, metavar="C", help="default: %(default)s")
     parser.add_argument("--ffmpeg", type=find_ffmpeg, default=None, metavar="PATH", help="default: the wheel's")
     parser.add_argument("--capacity", action="store_true", help="search for the most sessions without a late packet")
+    parser.add_argument(
+        "--bursts", type=_bursts, default=[], metavar="P+A,...", help="A plays asked for at once beside P that play"
+    )
     parser.add_argument("--peer", default=None, metavar="CMD", help="in turn with another program; see README.rst")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the figures there, a line each")
     parser.add_argument("--pictures", type=Path, default=None, metavar="DIR", help="draw them there, as SVG")
@@ -96,6 +100,10 @@ def _counts(text: str) -> list[int]:
     if any(count < 1 for count in counts):
         raise ValueError
     return counts
+
+
+def _bursts(text: str) -> list[Size]:
+    return [Size.of(size) for size in text.split(",")]
 
 
 def _containers(text: str) -> list[str]:

@@ -110,8 +110,13 @@ class Running:
 
 
 @asynccontextmanager
-async def running(reactor: Any, setup: Setup, most: int, *, cache: int = NO_CACHE) -> AsyncIterator[Running]:
-    """For at most `most` sessions; `cache` is in bytes, where the daemon has one. Raises `BenchFailed`."""
+async def running(
+    reactor: Any, setup: Setup, most: int, *, cache: int = NO_CACHE, overload: str = "off"
+) -> AsyncIterator[Running]:
+    """For at most `most` sessions; `cache` is in bytes, where the daemon has one. Raises `BenchFailed`.
+
+    A complexity that is lowered under way would be another thing measured, hence `overload`.
+    """
     daemon = Daemon(reactor)
     with TemporaryDirectory(prefix="audiosvc-bench-") as name:
         folder = Path(name)
@@ -122,8 +127,7 @@ async def running(reactor: Any, setup: Setup, most: int, *, cache: int = NO_CACH
             "opus-complexity": setup.complexity,
             "ffmpeg": setup.ffmpeg,
         }
-        # A complexity that is lowered under way would be another thing measured; but who wants that may have it.
-        newer = {"cache-size": cache, "overload": os.environ.get("AUDIOSVC_OVERLOAD", "off")}
+        newer = {"cache-size": cache, "overload": overload}
         options |= {option: value for option, value in newer.items() if knows(option)}
         daemon.start_in(folder, *REACHED, *(f"--{name}={value}" for name, value in options.items()))
         receiver = None

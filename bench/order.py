@@ -11,13 +11,14 @@ from typing import Any
 import msgspec
 
 from bench import machine
+from bench.burst import Size, burst
 from bench.daemon import Run, Setup, run
 from bench.floor import Cost, copy_floor, floor
 from bench.latency import latencies
 from bench.measure import held, median, next_try, table
 from bench.peer import run_peer
 from bench.pieces import Piece
-from bench.report import HEAD, LEGEND, OURS, latency_rows, pictures, row
+from bench.report import HEAD, LEGEND, OURS, burst_lines, latency_rows, pictures, row
 from bench.scenarios import Workload
 from bench.site import Served
 
@@ -48,6 +49,7 @@ class Options:
     complexity: int
     ffmpeg: str
     capacity: bool
+    bursts: list[Size]
     peer: str | None
     json: Path | None
     pictures: Path | None
@@ -84,6 +86,8 @@ class Bench:
         if options.capacity:
             for workload in self._workloads:
                 await self._capacity(workload)
+        for size in options.bursts:
+            await self._bursts(size)
         if options.plays:
             await self._latencies()
         if options.pictures is not None:
@@ -162,6 +166,14 @@ class Bench:
         known = {"scenario": workload.name, "sessions": held(tried), "seconds": self._options.seconds}
         self._record("capacity", known)
         print(f"{workload.name}: {held(tried)} sessions without a late packet within {self._options.seconds:g} s\n")
+
+    async def _bursts(self, size: Size) -> None:
+        for workload in self._workloads:
+            if workload.replayed:
+                continue  # Out of the cache nothing is started.
+            came = await burst(self._reactor, self._setup, workload, size)
+            self._record("burst", {"scenario": workload.name, **asdict(came)})
+            print("\n".join(burst_lines(workload.name, came)) + "\n")
 
     async def _latencies(self) -> None:
         taken = await latencies(self._reactor, self._setup, self._site, self._pieces, self._options.plays)

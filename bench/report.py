@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from bench.burst import Burst
 from bench.daemon import Run
 from bench.latency import Latency
 from bench.measure import LATE_MS, median, percentile
@@ -52,6 +53,28 @@ def latency_rows(taken: Iterable[Latency]) -> list[tuple[str, ...]]:
         rows.append((kind.of, *_spread(kind.first_packet), f"{goal:.0f}", held + missed))
         rows += [(f"{stage}", *_spread(values), "", "") for stage, values in kind.stages.items()]
     return rows
+
+
+def burst_lines(scenario: str, came: Burst) -> list[str]:
+    """What became of it, a line a question."""
+    answers = ", ".join(f"{count} {code}" for code, count in sorted(came.answers.items()))
+    who = (("already playing", came.before), ("let in", came.new))
+    return [
+        f"{scenario}, {came.asked} plays asked for in a second beside {came.playing}: {answers}; complexity"
+        f" {came.complexity} in the end, {came.underruns} underruns",
+        *(
+            f"    {name}: {heard.late} late, {heard.lost} lost; gap p99 {heard.gap_p99:.1f} p99.9 {heard.gap_p999:.1f}"
+            f" max {heard.gap_max:.0f} ms"
+            for name, heard in who
+            if heard.packets
+        ),
+        f"    ms to the first packet {_of(came.first_packet_ms)}, {came.silent} not heard;"
+        f" to a yes {_of(came.admitted_ms)}; to a no {_of(came.refused_ms)}",
+    ]
+
+
+def _of(values: Sequence[float]) -> str:
+    return " / ".join(_spread(values)[1:]) + " (median, p95, max)" if values else "-"
 
 
 def pictures(runs: Sequence[Run]) -> dict[str, str]:

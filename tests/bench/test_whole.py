@@ -19,6 +19,7 @@ def test_a_short_run_leaves_figures_and_pictures(tmp_path: Path) -> None:
     piece = next(source.media.path for source in Demos().all() if isinstance(source.media, File))
     argv = [sys.executable, "-m", "bench", "--scenarios", "mixed,cached", "--sessions", "8", "--plays", "1"]
     argv += ["--seconds", "2", "--warmup", "1", "--complexity", "0", "--containers", "mp3", "--file", str(piece)]
+    argv += ["--bursts", "2+3"]
     argv += ["--peer", f"{sys.executable} {peer}", "--json", str(figures), "--pictures", str(pictures)]
     run = subprocess.run(argv, capture_output=True, text=True, timeout=180)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -31,10 +32,16 @@ def test_a_short_run_leaves_figures_and_pictures(tmp_path: Path) -> None:
         assert ours["cpu_own"] > 0 and ours["ratio"] > 0 and ours["pss_own"] > 0, ours
         theirs = next(record for (name, played), record in runs.items() if name != "audiosvc" and played == scenario)
         assert theirs["delivery"]["packets"] >= 8 * 99, theirs
+    bursts = {record["scenario"]: record for record in records if record["kind"] == "burst"}
+    assert set(bursts) == {"mixed"}
+    for came in bursts.values():
+        assert sum(came["answers"].values()) == 3, came
+        assert came["answers"].get("ok", 0) == len(came["first_packet_ms"]) + came["silent"], came
+        assert came["before"]["packets"] > 2 * 50, came
     latencies = {record["of"]: record for record in records if record["kind"] == "latency"}
     assert {"local", "direct", "page", "seek"} <= set(latencies), latencies
     assert all(taken["first_packet"] for taken in latencies.values()), latencies
     assert {path.name for path in pictures.iterdir()} == {"cpu.svg", "memory.svg", "gaps.svg"}
     for path in pictures.iterdir():
         ElementTree.parse(path)
-    assert "x the floor" in run.stderr and "first packet" in run.stdout
+    assert "x the floor" in run.stderr and "first packet" in run.stdout and "let in" in run.stdout

@@ -7,19 +7,27 @@ cannot be handed on as it is, is `odd`, and left to FFmpeg.
 from __future__ import annotations
 
 import math
-import struct
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from audiosvc.audio import SAMPLE_RATE
+from audiosvc.codec.ebml import (
+    NUMBER_MOST,
+    UNSTATED,
+    UNSTATED_SIZES,
+    Odd,
+    children_of,
+    float_of,
+    header_of,
+    number_at,
+    sint,
+    text_of,
+    uint,
+)
 
 HELD_MOST = 256 * 1024
 """Bytes of an element that are held together: a block of the track taken, a track's entry, a point of the Cues."""
-
-CHILDREN_MOST = 4096
-"""Elements in one that is held; the largest tags have a few hundred."""
 
 CUES_MOST = 32_768
 """Points of the Cues, 16 bytes each: 4.5 hours of one each half second, which is as many as RFC 9559 would have of
@@ -28,9 +36,6 @@ sound. What has more is odd."""
 VAIN_MOST = 256
 """Elements between two packets, points of the Cues aside, that the smallest are not read for ever. There may be as
 many of a video's, so seconds of it; sound that begins later is odd."""
-
-TEXT_MOST = 4096
-"""Bytes of a title or an artist; one that is longer is left out."""
 
 PRE_ROLL = SAMPLE_RATE * 80 // 1000
 """Samples a decoder needs before it sounds right, where the track does not say (RFC 7845, 4.6)."""
@@ -93,22 +98,11 @@ _ENDLESS = {
 }
 """The elements whose size may be unstated, and what may then be in them."""
 
-_UNSTATED = -1
-_UNSTATED_SIZES = tuple((1 << 7 * width) - 1 for width in range(9))
-"""Sizes that stand for none, by their width in bytes (RFC 8794, 6.2)."""
-
-_NUMBER_MOST = 8
-"""Bytes of a number of variable length."""
-
 _EBML_BYTES, _CUES_BYTES = _EBML.to_bytes(4, "big"), _CUES.to_bytes(4, "big")
 _AUDIO = 2
 _OPUS_HEAD_LEAST, _OPUS_HEAD_MOST = 19, 21 + 255
 _XIPH, _FIXED, _LACED = 0x02, 0x04, 0x06
 """How a block's flags say that several packets are in it, and in which way their sizes are coded; both bits: EBML."""
-
-
-class _Odd(Exception):
-    """What is not understood, or cannot be handed on."""
 
 
 class WebmPacket(NamedTuple):
@@ -292,7 +286,7 @@ class WebmDemuxer:
             held.clear()
         try:
             read = self._behind(data, 0) if self._ended else self._read(data, packets)
-        except _Odd as odd:
+        except Odd as odd:
             self.odd = str(odd)
             return packets
         self._base += read
@@ -316,21 +310,21 @@ class WebmDemuxer:
                 at = self._run(data, at, min(size, level_end - base), packets)
                 if base + at >= level_end:
                     continue
-            header = _header(data, at)
+            header = header_of(data, at)
             if header is None:
                 self._need = size - at + 1
                 return at
             identity, body, length = header
             end = body + length
             level, level_end = self._place(identity, length, packets)
-            if length == _UNSTATED:
+            if length == UNSTATED:
                 end = level_end - base
             elif base + end > level_end:
-                raise _Odd("an element is larger than the one it is in")
+                raise Odd("an element is larger than the one it is in")
             if identity in _OPENED.get(level, ()):
                 if self._enter(identity, base + at, base + body, length):
                     level, level_end = identity, base + end
-                    self._open.append((level, level_end, length == _UNSTATED))
+                    self._open.append((level, level_end, length == UNSTATED))
                     end = body
             elif identity in _TAKEN[level] and not (level == _SEGMENT and self.head):
                 wanted = self._wanted(identity, data, body, end)
@@ -343,27 +337,27 @@ class WebmDemuxer:
             if identity != _CUE_POINT:
                 self._vain += 1
             if self._vain > VAIN_MOST:
-                raise _Odd("there is too much in it that is of no use")
+                raise Odd("there is too much in it that is of no use")
 
     def _place(self, identity: int, length: int, packets: list[WebmPacket]) -> tuple[int, int]:
         """What the element that comes is in, and where that ends: a cluster of no stated size ends before it, if it
         cannot be in one."""
         level, end, endless = self._open[-1]
-        if length == _UNSTATED and identity not in _ENDLESS:
-            raise _Odd("the size of an element is not stated")
+        if length == UNSTATED and identity not in _ENDLESS:
+            raise Odd("the size of an element is not stated")
         if self._resumed and identity not in (_CLUSTER, _CUES):
-            raise _Odd("there is no cluster at the place the Cues point at")
+            raise Odd("there is no cluster at the place the Cues point at")
         self._resumed = False
         if level == _CLUSTER and endless and identity in _OF_SEGMENT:
             self._close(packets)
             level, end, endless = self._open[-1]
         if level == _DOCUMENT:
             if identity != (_SEGMENT if self._known else _EBML) and not (self._known and identity in _ANYWHERE):
-                raise _Odd("it is neither WebM nor Matroska")
+                raise Odd("it is neither WebM nor Matroska")
         elif identity in _OF_DOCUMENT or (identity in _OF_SEGMENT and level != _SEGMENT):
-            raise _Odd("an element is where it cannot be")
+            raise Odd("an element is where it cannot be")
         elif endless and identity not in _ENDLESS[level]:
-            raise _Odd("an element is unknown where what it is in has no stated size")
+            raise Odd("an element is unknown where what it is in has no stated size")
         return level, end
 
     def _enter(self, identity: int, at: int, body: int, length: int) -> bool:
@@ -375,7 +369,7 @@ class WebmDemuxer:
         elif identity == _BLOCK_GROUP:
             self._group, self._discard = [], 0
         elif identity == _SEGMENT:
-            self._segment, self._segment_end = body, None if length == _UNSTATED else body + length
+            self._segment, self._segment_end = body, None if length == UNSTATED else body + length
         elif identity == _CUES:
             if self.head is None:
                 self._cues_at = at
@@ -403,23 +397,23 @@ class WebmDemuxer:
             self._need = len(_EBML_BYTES)
             return at
         if data.startswith(_EBML_BYTES, at):
-            raise _Odd("another file follows")
+            raise Odd("another file follows")
         self._over = True
         return len(data)
 
     def _wanted(self, identity: int, data: bytes, body: int, end: int) -> int:
         """Up to where `data` has to reach: `end`, or less if that tells whether the element is of use; 0 if not."""
         if identity in (_SIMPLE_BLOCK, _BLOCK):
-            known = min(end, body + _NUMBER_MOST)
+            known = min(end, body + NUMBER_MOST)
             if known > len(data):
                 return known
-            if _number(data, body, end)[0] != self._number:
+            if number_at(data, body, end)[0] != self._number:
                 return 0
         if end - body <= HELD_MOST:
             return end
         if identity == _TAG:
             return 0
-        raise _Odd("an element is too large")
+        raise Odd("an element is too large")
 
     def _take(self, identity: int, body: bytes, packets: list[WebmPacket]) -> None:
         """Read an element that is whole."""
@@ -427,14 +421,14 @@ class WebmDemuxer:
             self._block(body, packets)
         elif identity == _BLOCK:
             if self._group:
-                raise _Odd("there are two blocks in one group")
+                raise Odd("there are two blocks in one group")
             self._block(body, self._group)
         elif identity == _DISCARD_PADDING:
-            self._discard = _samples(_sint(body), 1)
+            self._discard = _samples(sint(body), 1)
         elif identity == _TIMESTAMP:
-            self._time = _uint(body)
+            self._time = uint(body)
             if _samples(self._time, self._scale) >= _FAR:
-                raise _Odd("a time is beyond all sense")
+                raise Odd("a time is beyond all sense")
         elif identity == _CUE_POINT:
             self._read_cue_point(body)
         elif identity == _EBML:
@@ -452,10 +446,10 @@ class WebmDemuxer:
     # --- what stands before the clusters ----------------------------------------------------------------------------
 
     def _read_seek_head(self, data: bytes) -> None:
-        for identity, body in _children(data):
-            seek = dict(_children(body)) if identity == _SEEK else {}
+        for identity, body in children_of(data):
+            seek = dict(children_of(body)) if identity == _SEEK else {}
             if seek.get(_SEEK_ID) == _CUES_BYTES and self._cues_at is None:
-                self._cues_at = self._offset(_uint(seek.get(_SEEK_POSITION)))
+                self._cues_at = self._offset(uint(seek.get(_SEEK_POSITION)))
 
     def _offset(self, position: int) -> int | None:
         """Where in the file a position in the segment lies, if it does."""
@@ -465,51 +459,51 @@ class WebmDemuxer:
     def _read_info(self, data: bytes) -> None:
         if self._scale:
             return
-        info = dict(_children(data))
-        self._scale = _uint(info.get(_TIMESTAMP_SCALE), 1_000_000)
+        info = dict(children_of(data))
+        self._scale = uint(info.get(_TIMESTAMP_SCALE), 1_000_000)
         if not 0 < self._scale <= _NANOSECONDS:
-            raise _Odd("its clock does not tick, or too seldom")
-        samples = _float(info.get(_DURATION), math.nan) * self._scale * SAMPLE_RATE / _NANOSECONDS
+            raise Odd("its clock does not tick, or too seldom")
+        samples = float_of(info.get(_DURATION), math.nan) * self._scale * SAMPLE_RATE / _NANOSECONDS
         self._duration = round(samples) if 0 < samples < _FAR else None
         if _TITLE in info:
-            self._texts["TITLE"] = _text(info[_TITLE])
+            self._texts["TITLE"] = text_of(info[_TITLE])
 
     def _read_track(self, data: bytes) -> None:
         """The first one with sound is taken, as FFmpeg is told to."""
-        entry = dict(_children(data))
-        if self._track is not None or _uint(entry.get(_TRACK_TYPE)) != _AUDIO:
+        entry = dict(children_of(data))
+        if self._track is not None or uint(entry.get(_TRACK_TYPE)) != _AUDIO:
             return
         if entry.get(_CODEC_ID, b"").rstrip(b"\0") != b"A_OPUS":
-            raise _Odd("the sound is not Opus")
+            raise Odd("the sound is not Opus")
         opus_head = entry.get(_CODEC_PRIVATE, b"")
         if not opus_head.startswith(b"OpusHead") or not _OPUS_HEAD_LEAST <= len(opus_head) <= _OPUS_HEAD_MOST:
-            raise _Odd("there is no OpusHead")
+            raise Odd("there is no OpusHead")
         if _CONTENT_ENCODINGS in entry:
-            raise _Odd("the track is compressed or encrypted")
-        number, scale = _uint(entry.get(_TRACK_NUMBER)), _float(entry.get(_TRACK_TIMESTAMP_SCALE), 1.0)
-        delay, pre_roll = (_samples(_uint(entry.get(each)), 1) for each in (_CODEC_DELAY, _SEEK_PRE_ROLL))
+            raise Odd("the track is compressed or encrypted")
+        number, scale = uint(entry.get(_TRACK_NUMBER)), float_of(entry.get(_TRACK_TIMESTAMP_SCALE), 1.0)
+        delay, pre_roll = (_samples(uint(entry.get(each)), 1) for each in (_CODEC_DELAY, _SEEK_PRE_ROLL))
         if not number or scale != 1.0 or max(delay, pre_roll) > _DELAY_MOST:
-            raise _Odd("the track's number or times make no sense")
+            raise Odd("the track's number or times make no sense")
         self._number = number
         self._track = _Track(opus_head, delay, pre_roll or PRE_ROLL)
 
     def _read_tag(self, data: bytes) -> None:
         """What is said of a chapter, an attachment or an edition is not said of the file."""
-        parts = list(_children(data))
-        targets = [dict(_children(body)) for identity, body in parts if identity == _TARGETS]
-        if any(_uint(each.get(uid)) for each in targets for uid in _TARGET_UIDS):
+        parts = list(children_of(data))
+        targets = [dict(children_of(body)) for identity, body in parts if identity == _TARGETS]
+        if any(uint(each.get(uid)) for each in targets for uid in _TARGET_UIDS):
             return
         for identity, body in parts:
-            tag = dict(_children(body)) if identity == _SIMPLE_TAG else {}
-            name = _text(tag.get(_TAG_NAME, b"")).upper()
+            tag = dict(children_of(body)) if identity == _SIMPLE_TAG else {}
+            name = text_of(tag.get(_TAG_NAME, b"")).upper()
             if name in ("TITLE", "ARTIST"):
-                self._texts.setdefault(name, _text(tag.get(_TAG_STRING, b"")))
+                self._texts.setdefault(name, text_of(tag.get(_TAG_STRING, b"")))
 
     def _begin(self, at: int) -> None:
         """The first cluster begins at `at` of the file, so the head is complete."""
         track = self._track
         if track is None or not self._scale:
-            raise _Odd("there is no sound in it")
+            raise Odd("there is no sound in it")
         title, artist = (self._texts.get(name) or None for name in ("TITLE", "ARTIST"))
         self.head = WebmHead(
             opus_head=track.opus_head,
@@ -533,13 +527,13 @@ class WebmDemuxer:
         time = 0
         own: int | None = None
         other: int | None = None
-        for identity, body in _children(data):
+        for identity, body in children_of(data):
             if identity == _CUE_TIME:
-                time = _samples(_uint(body), self._scale)
+                time = _samples(uint(body), self._scale)
             elif identity == _CUE_TRACK_POSITIONS:
-                place = dict(_children(body))
-                offset = self._offset(_uint(place.get(_CUE_CLUSTER_POSITION)))
-                if _uint(place.get(_CUE_TRACK)) == self._number:
+                place = dict(children_of(body))
+                offset = self._offset(uint(place.get(_CUE_CLUSTER_POSITION)))
+                if uint(place.get(_CUE_TRACK)) == self._number:
                     own = offset
                 else:
                     other = offset
@@ -549,7 +543,7 @@ class WebmDemuxer:
         offset = own if self._own_points else other
         self._cue_points += 1
         if self._cue_points > CUES_MOST:
-            raise _Odd("there are too many Cues")
+            raise Odd("there are too many Cues")
         if offset is not None and time < _FAR:
             self._times.append(time)
             self._offsets.append(offset)
@@ -581,9 +575,9 @@ class WebmDemuxer:
 
     def _block(self, data: bytes, packets: list[WebmPacket]) -> None:
         """Add what is in a block of the track (RFC 9559, 10)."""
-        _, at = _number(data, 0, len(data))
+        _, at = number_at(data, 0, len(data))
         if len(data) - at < 3 or self._time is None:
-            raise _Odd("a block has no time")
+            raise Odd("a block has no time")
         ticks = (data[at] << 8 | data[at + 1]) ^ 0x8000
         time: int | None = _samples(self._time + ticks - 0x8000, self._scale)
         lacing = data[at + 2] & _LACED
@@ -601,90 +595,6 @@ class WebmDemuxer:
         packets += group
 
 
-# --- EBML -------------------------------------------------------------------------------------------------------------
-
-
-def _header(data: bytes, at: int) -> tuple[int, int, int] | None:
-    """An element's id, where its body begins, and how long that is; None if `data` ends within it."""
-    size = len(data)
-    if at >= size:
-        return None
-    identity = data[at]
-    width = 9 - identity.bit_length()
-    if width > 4:
-        raise _Odd("an element has no valid id")
-    middle = at + width
-    if middle >= size:
-        return None
-    if width > 1:
-        identity = int.from_bytes(data[at:middle], "big")
-    length = data[middle]
-    width = 9 - length.bit_length()
-    body = middle + width
-    if width > _NUMBER_MOST:
-        raise _Odd("an element has no valid size")
-    if body > size:
-        return None
-    if width > 1:
-        length = int.from_bytes(data[middle:body], "big")
-    length ^= 1 << 7 * width
-    return identity, body, _UNSTATED if length == _UNSTATED_SIZES[width] else length
-
-
-def _children(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The ids and bodies of the elements that `data` consists of."""
-    at = count = 0
-    while at < len(data):
-        count += 1
-        if count > CHILDREN_MOST:
-            raise _Odd("an element has too many parts")
-        header = _header(data, at)
-        if header is None or header[2] == _UNSTATED or header[1] + header[2] > len(data):
-            raise _Odd("an element is larger than the one it is in")
-        identity, body, length = header
-        at = body + length
-        yield identity, data[body:at]
-
-
-def _number(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """A number of variable length, and where it ends."""
-    width = 9 - data[at].bit_length() if at < end else 9
-    upto = at + width
-    if width > _NUMBER_MOST or upto > end:
-        raise _Odd("a number is not valid")
-    return int.from_bytes(data[at:upto], "big") ^ (1 << 7 * width), upto
-
-
-def _uint(data: bytes | None, default: int = 0) -> int:
-    """The number in an element; the default if there is none, or nothing in it."""
-    if not data:
-        return default
-    if len(data) > 8:
-        raise _Odd("a number is not valid")
-    return int.from_bytes(data, "big")
-
-
-def _sint(data: bytes) -> int:
-    if len(data) > 8:
-        raise _Odd("a number is not valid")
-    return int.from_bytes(data, "big", signed=True)
-
-
-def _float(data: bytes | None, default: float) -> float:
-    if not data:
-        return default
-    if len(data) not in (4, 8):
-        raise _Odd("a number is not valid")
-    (value,) = struct.unpack(">f" if len(data) == 4 else ">d", data)
-    return float(value)
-
-
-def _text(data: bytes) -> str:
-    if len(data) > TEXT_MOST:
-        return ""
-    return data.partition(b"\0")[0].decode("utf-8", "replace")
-
-
 def _samples(ticks: int, nanoseconds: int) -> int:
     """Samples at 48 kHz in `ticks` of so many nanoseconds, rounded."""
     return (ticks * nanoseconds * 48 + 500_000) // 1_000_000
@@ -692,23 +602,23 @@ def _samples(ticks: int, nanoseconds: int) -> int:
 
 def _check_header(data: bytes) -> None:
     """The EBML header says what is to be understood to read the rest."""
-    header = dict(_children(data))
+    header = dict(children_of(data))
     if header.get(_DOC_TYPE, b"").rstrip(b"\0") not in (b"webm", b"matroska"):
-        raise _Odd("it is neither WebM nor Matroska")
+        raise Odd("it is neither WebM nor Matroska")
     for identity, most in (
         (_DOC_TYPE_READ_VERSION, _READ_VERSION),
         (_EBML_MAX_ID_LENGTH, 4),
         (_EBML_MAX_SIZE_LENGTH, 8),
     ):
-        if _uint(header.get(identity)) > most:
-            raise _Odd("it is of a version that is not known")
+        if uint(header.get(identity)) > most:
+            raise Odd("it is of a version that is not known")
 
 
 def _laced(data: bytes, at: int, lacing: int) -> list[bytes]:
     """The packets of a block that holds several (RFC 9559, 10.3); `at` is where their number stands."""
     end = len(data)
     if at == end:
-        raise _Odd("a block's packets cannot be parted")
+        raise Odd("a block's packets cannot be parted")
     rest = data[at]
     at += 1
     sizes: list[int] = []
@@ -725,16 +635,16 @@ def _laced(data: bytes, at: int, lacing: int) -> list[bytes]:
             at += 1
             sizes.append(size)
     elif rest:
-        size, at = _number(data, at, end)
+        size, at = number_at(data, at, end)
         sizes.append(size)
         for _ in range(rest - 1):
-            more, upto = _number(data, at, end)
-            size += more - _UNSTATED_SIZES[upto - at] // 2
+            more, upto = number_at(data, at, end)
+            size += more - UNSTATED_SIZES[upto - at] // 2
             at = upto
             sizes.append(size)
     last = end - at - sum(sizes)
     if last < 0 or min(sizes, default=0) < 0 or (lacing == _FIXED and rest and last != sizes[0]):
-        raise _Odd("a block's packets cannot be parted")
+        raise Odd("a block's packets cannot be parted")
     packets = []
     for size in (*sizes, last):
         packets.append(data[at : at + size])

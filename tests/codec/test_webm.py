@@ -7,7 +7,8 @@ import struct
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from audiosvc.codec.webm import CHILDREN_MOST, CUES_MOST, HELD_MOST, PRE_ROLL, WebmDemuxer, WebmHead
+from audiosvc.codec.ebml import CHILDREN_MOST
+from audiosvc.codec.webm import CUES_MOST, HELD_MOST, PRE_ROLL, WebmDemuxer, WebmHead
 from tests.codec import matroska as mk
 from tests.codec.matroska import cluster, cue, element, movie, simple, uint
 

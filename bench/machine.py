@@ -13,7 +13,7 @@ from pathlib import Path
 
 from audiosvc import __version__
 from audiosvc.codec.opus import libopus_version
-from bench.measure import Stat, available_of, pss_of, stat_of
+from bench.measure import Stat, available_of, pss_of, rss_of, stat_of
 
 PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -55,7 +55,12 @@ def cpu_seconds(pid: int) -> float:
 
 
 def children_of(pid: int) -> list[int]:
-    return [stat.pid for stat in _stats() if stat.parent == pid]
+    return [child.pid for child in children(pid)]
+
+
+def children(pid: int) -> list[Stat]:
+    """Zombies too."""
+    return [stat for stat in _stats() if stat.parent == pid]
 
 
 def children_cpu_seconds(pid: int) -> float:
@@ -92,10 +97,32 @@ def memory_left() -> int:
 
 def pss(pid: int) -> int:
     """Bytes: what is its own, and its share of what it shares with others; 0 where it is gone."""
+    return memory(pid)[1]
+
+
+def memory(pid: int) -> tuple[int, int]:
+    """RSS and PSS in bytes."""
     try:
-        return pss_of((PROC / str(pid) / "smaps_rollup").read_text())
+        rollup = (PROC / str(pid) / "smaps_rollup").read_text()
     except OSError:
-        return 0
+        return 0, 0
+    return rss_of(rollup), pss_of(rollup)
+
+
+def descriptors(pid: int) -> int:
+    return len(os.listdir(PROC / str(pid) / "fd"))  # noqa: PTH208 - no paths are wanted
+
+
+def threads(pid: int) -> int:
+    return len(os.listdir(PROC / str(pid) / "task"))  # noqa: PTH208
+
+
+def command_of(pid: int) -> bytes:
+    """Its arguments, each ended by a zero byte; nothing where it is gone."""
+    try:
+        return (PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _stats() -> Iterator[Stat]:

@@ -24,6 +24,7 @@ _MS = 1_000_000
 _FRAME = FRAME_MS * _MS
 _AVAILABLE = re.compile(r"^MemAvailable:\s+(\d+) kB$", re.MULTILINE)
 _PSS = re.compile(r"^Pss:\s+(\d+) kB$", re.MULTILINE)
+_RSS = re.compile(r"^Rss:\s+(\d+) kB$", re.MULTILINE)
 
 
 def percentile(values: Iterable[float], share: float) -> float:
@@ -107,18 +108,30 @@ class Stat:
     pid: int
     parent: int
     reaped: int
+    zombie: bool = False
 
 
 def stat_of(text: str) -> Stat:
     """The name in it is in brackets and may hold anything, brackets too."""
     head, _, tail = text.rpartition(")")
     fields = tail.split()
-    return Stat(pid=int(head.partition(" ")[0]), parent=int(fields[1]), reaped=int(fields[13]) + int(fields[14]))
+    return Stat(
+        pid=int(head.partition(" ")[0]),
+        parent=int(fields[1]),
+        reaped=int(fields[13]) + int(fields[14]),
+        zombie=fields[0] == "Z",
+    )
 
 
 def pss_of(text: str) -> int:
     """Bytes, from /proc/PID/smaps_rollup."""
     match = _PSS.search(text)
+    return int(match[1]) * 1024 if match else 0
+
+
+def rss_of(text: str) -> int:
+    """Bytes, from the same."""
+    match = _RSS.search(text)
     return int(match[1]) * 1024 if match else 0
 
 

@@ -55,8 +55,11 @@ class Axis:
         return lambda value: ((math.log10(value) if self.logarithmic else value) - low) / (high - low)
 
 
-def chart(title: str, across: Axis, up: Axis, lines: Mapping[str, Points]) -> str:
-    """One line a name. What a logarithmic axis cannot show, 0 and below, is left out; "" where nothing is left."""
+def chart(title: str, across: Axis, up: Axis, lines: Mapping[str, Points], *, dots: bool = True) -> str:
+    """One line a name, with or without `dots` on its points.
+
+    What a logarithmic axis cannot show, 0 and below, is left out; "" where nothing is left.
+    """
     shown = {
         name: [(x, y) for x, y in points if (x > 0 or not across.logarithmic) and (y > 0 or not up.logarithmic)]
         for name, points in lines.items()
@@ -96,7 +99,8 @@ def chart(title: str, across: Axis, up: Axis, lines: Mapping[str, Points]) -> st
         places = [at(x, y) for x, y in points]
         path = " ".join(f"{x},{y}" for x, y in places)
         parts.append(f'<polyline class="line" stroke="{colour}" points="{path}"/>')
-        parts += [f'<circle cx="{x}" cy="{y}" r="3.2" fill="{colour}"/>' for x, y in places]
+        if dots:
+            parts += [f'<circle cx="{x}" cy="{y}" r="3.2" fill="{colour}"/>' for x, y in places]
         parts.append(f'<path class="line" stroke="{colour}" d="M{LEFT + wide + 16} {row}h20"/>')
         parts.append(f'<text x="{LEFT + wide + 42}" y="{row + 4}">{escape(name)}</text>')
     return "\n".join((*parts, "</svg>", ""))

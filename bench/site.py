@@ -34,6 +34,9 @@ BURST_SECONDS = 4.0
 STATION_SECONDS = 0.2
 """How often the station sends what is due by then."""
 
+DROPS_AFTER = 256 * 1024
+"""Bytes: ten seconds of sound at 192 kbit/s."""
+
 PAGE = """<!DOCTYPE html>
 <html><head><title>A page about {0}</title></head>
 <body><h1>Listen</h1><audio controls src="/media/{0}?{1}"></audio></body></html>
@@ -74,6 +77,21 @@ class Page(Resource):
         request.setHeader("Content-Type", "text/html; charset=utf-8")
         name, query = (part.decode("latin-1") for part in (request.postpath[0], request.uri.partition(b"?")[2]))
         return PAGE.format(name, query).encode()
+
+
+class Dropping(File):
+    """`/drops/NAME?ANYTHING`: a file of which every answer from its beginning on breaks off after `DROPS_AFTER`."""
+
+    def render_GET(self, request: Any) -> Any:
+        if request.getHeader("range") not in (None, "bytes=0-") or not self.isfile():
+            return super().render_GET(request)  # type: ignore[no-untyped-call]
+        request.setHeader("Accept-Ranges", "bytes")
+        request.setHeader("Content-Type", "application/octet-stream")
+        request.setHeader("Content-Length", str(self.getsize()))
+        with self.open() as file:
+            request.write(file.read(DROPS_AFTER))
+        request.loseConnection()
+        return NOT_DONE_YET
 
 
 class Station(Resource):
@@ -157,6 +175,7 @@ def main(folder: str, log: str) -> None:
     with Path(log).open("ab", buffering=0) as Noting.log:
         root = Resource()
         root.putChild(b"media", File(folder))
+        root.putChild(b"drops", Dropping(folder))
         root.putChild(b"page", Page())  # type: ignore[no-untyped-call]
         root.putChild(b"live", Station(Path(folder)))
         site = Site(root)

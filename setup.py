@@ -56,8 +56,11 @@ setup(
         "test": [
             "coverage[toml]>=7.6",
             "hypothesis>=6.100",
+            # Reads the dashboard's and the alerts' expressions as Prometheus does.
+            "promql-parser>=0.11",
             "pytest>=8.2",
             "pytest-twisted>=1.14",
+            "PyYAML>=6",
             "schemathesis>=4",
         ],
     },

@@ -6,7 +6,11 @@ later they become a session's `error` event. A code is part of the public interf
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from audiosvc.vitals import Reason
 
 
 class AudioServiceError(Exception):
@@ -49,6 +53,10 @@ class Unauthorized(AudioServiceError):
     code, status, default = "unauthorized", 401, "a valid bearer token is required"
 
 
+class TooManyFailures(AudioServiceError):
+    code, status, default = "too_many_failures", 429, "too many wrong tokens from this address"
+
+
 class ForbiddenOrigin(AudioServiceError):
     code, status, default = "forbidden_origin", 403, "web pages may not call this API"
 
@@ -84,6 +92,18 @@ class NotSeekable(AudioServiceError):
     code, status, default = "not_seekable", 409, "this source cannot be sought in"
 
 
+class TooManyLevels(AudioServiceError):
+    code, status, default = "too_many_levels", 409, "too many sessions have a log level of their own; take some back"
+
+
+class NotReady(AudioServiceError):
+    code, status, default = "not_ready", 503, "plays are refused now"
+
+    def __init__(self, reasons: Sequence[Reason] = ()) -> None:
+        super().__init__("; ".join(reason.message for reason in reasons))
+        self.reasons = list(reasons)
+
+
 class TooManySessions(AudioServiceError):
     code, status, default = "too_many_sessions", 503, "as many sessions play as --max-sessions allows"
 
@@ -103,6 +123,10 @@ class ShuttingDown(AudioServiceError):
 
 class SpawnFailed(AudioServiceError):
     code, status, default = "spawn_failed", 503, "FFmpeg could not be started"
+
+
+class NoFds(SpawnFailed):
+    code, status, default = "no_fds", 503, "the daemon has no file descriptors left, try again"
 
 
 # --- the source ---------------------------------------------------------------------------------------------

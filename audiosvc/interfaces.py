@@ -17,6 +17,7 @@ from twisted.internet.interfaces import (
 )
 
 from audiosvc.errors import AudioServiceError
+from audiosvc.session.stats import DeliveryStats, Stats
 from audiosvc.session.track import Play, Snapshot
 from audiosvc.sources.files import Listed
 from audiosvc.sources.model import Source
@@ -42,6 +43,10 @@ class IFeed(Protocol):
     def status(self) -> Status: ...
 
     @property
+    def sent(self) -> int:
+        """Packets of the track that were handed over so far, in a daemon before this one too."""
+
+    @property
     def flowing(self) -> bool:
         """Whether the listener is due a packet every 20 ms: playing, and its pipeline has begun to give."""
 
@@ -54,6 +59,12 @@ class IFeed(Protocol):
 
         None while paused or while the pipeline has none ready. Whatever event belongs behind the last one is
         announced before this returns.
+        """
+
+    def rewind(self, packets: int) -> bool:
+        """Go back to behind packet number `packets`, before the first is handed over after a restart of the daemon.
+
+        False where that is out of reach, or there is nothing to go back.
         """
 
     def underran(self) -> None:
@@ -80,6 +91,12 @@ class IPacketSink(Protocol):
 
     def held(self, session_id: str) -> bool:
         """Whether nobody takes the session's packets now."""
+
+    def unsent(self, session_id: str) -> int:
+        """Packets that were handed over and wait to be sent, since a client came back that did not hold them."""
+
+    def stats(self, session_id: str) -> DeliveryStats:
+        """How the session's packets go out."""
 
 
 class ISourceResolver(Protocol):
@@ -124,6 +141,10 @@ class IPermit(Protocol):
     def trouble(self) -> AudioServiceError | None:
         """Why its holder's latest request led nowhere: no such name, no answer, one that broke off. None if not so."""
 
+    @property
+    def received(self) -> int:
+        """Bytes that it was answered with."""
+
     def flowing(self) -> None:
         """The holder gives sound: from here on it may go on asking, at a steady rate. More calls do nothing."""
 
@@ -157,3 +178,5 @@ class ISessions(Protocol):
     def snapshot(self, session_id: str) -> Snapshot: ...
 
     def snapshots(self) -> list[Snapshot]: ...
+
+    def stats(self, session_id: str) -> Stats: ...

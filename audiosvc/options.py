@@ -5,12 +5,13 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from twisted.internet import endpoints
-from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.interfaces import IReactorSocket, IStreamServerEndpoint
 from twisted.python import usage
 
 from audiosvc.api.guard import Guard
@@ -18,10 +19,13 @@ from audiosvc.codec.opus import COMPLEXITY_MOST
 from audiosvc.extract.extractors import read_cookies
 from audiosvc.ffmpeg.binary import find_ffmpeg
 from audiosvc.flow.overload import MODES as OVERLOAD_MODES
+from audiosvc.handed import HandedError, is_local, take_handed
+from audiosvc.log.journal import FORMATS
+from audiosvc.log.levels import LEVELS
 from audiosvc.net.addresses import Policy
 from audiosvc.net.jail import MODES
 from audiosvc.net.names import is_own
-from audiosvc.paths import cache_folder, default_socket
+from audiosvc.paths import cache_folder, default_socket, state_file
 from audiosvc.session.track import BITRATE_LEAST, BITRATE_MOST
 
 TOKEN_BYTES_LEAST = 32
@@ -31,6 +35,14 @@ ENVIRONMENT_PREFIX = "AUDIOSVC_"
 
 SWITCHED_ON = ("1", "true", "yes", "on")
 """What the environment says for an option that takes no value."""
+
+CHOICES = {
+    "overload": OVERLOAD_MODES,
+    "isolation": MODES,
+    "log-format": tuple(FORMATS),
+    "log-level": LEVELS,
+}
+"""Options that are one of several words."""
 
 _SIZE = re.compile(r"(\d{1,12})([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
@@ -98,7 +110,10 @@ class Options(usage.Options):
          _size("cache-size")],
         ["cache-dir", None, None, "A folder that keeps what was played across restarts."],
         ["cache-dir-size", None, _UNITS["G"], "How large it may get.", _size("cache-dir-size")],
+        ["state-file", None, None, "A file that carries what plays across a restart; empty for none."],
         ["allowed-host", None, "", "Host names, comma-separated, that the API answers to besides localhost."],
+        ["log-format", None, "text", "What lines of the log are: text, or json."],
+        ["log-level", None, "info", "From what level on events are logged: debug, info, warn or error."],
     ]  # fmt: skip
 
     optFlags: list[list[Any]] = [["list-files", None, "Let callers of the API list the folders below --media-root."]]
@@ -108,6 +123,8 @@ class Options(usage.Options):
         self._environ = environ
         self.token: bytes | None = None
         self.cookies: str | None = None
+        self.handed: dict[str, socket.socket] = {}
+        """What systemd has made: an `api` is listened on in place of --api, `packets` in place of --socket."""
         self.policy = Policy(frozenset(), (), is_own)
 
     def parseOptions(self, options: list[str] | None = None) -> None:
@@ -138,10 +155,9 @@ class Options(usage.Options):
             raise usage.UsageError(f"--ffmpeg: {error}") from error
         if self["token-file"] is not None:
             self.token = _read_token(Path(self["token-file"]))
-        if self["overload"] not in OVERLOAD_MODES:
-            raise usage.UsageError(f"--overload: {self['overload']!r} is none of {', '.join(OVERLOAD_MODES)}")
-        if self["isolation"] not in MODES:
-            raise usage.UsageError(f"--isolation: {self['isolation']!r} is none of {', '.join(MODES)}")
+        for name, choices in CHOICES.items():
+            if self[name] not in choices:
+                raise usage.UsageError(f"--{name}: {self[name]!r} is none of {', '.join(choices)}")
         try:
             self.policy = Policy.parse(self["allow-host"], self["allow-net"], is_own)
         except ValueError as error:
@@ -149,6 +165,9 @@ class Options(usage.Options):
         folder = self["cache-dir"] = cache_folder(self["cache-dir"], self._environ)
         if folder is not None and folder.exists() and not folder.is_dir():
             raise usage.UsageError(f"--cache-dir: {folder} is not a folder")
+        kept = self["state-file"] = state_file(self["state-file"], self._environ)
+        if kept is not None and kept.is_dir():
+            raise usage.UsageError(f"--state-file: {kept} is a folder")
         if self["cookies"] is not None:
             try:
                 self.cookies = read_cookies(Path(self["cookies"]))
@@ -159,6 +178,13 @@ class Options(usage.Options):
     def _check_api(self) -> None:
         from twisted.internet import reactor
 
+        try:
+            self.handed = take_handed(cast(IReactorSocket, reactor), self._environ.get("LISTEN_FDNAMES", ""))
+        except HandedError as error:
+            raise usage.UsageError(str(error)) from error
+        if self["api"].startswith("systemd:"):
+            # Twisted would serve it as if it were its own, and only once.
+            raise usage.UsageError(f"--api: {self['api']!r} is no endpoint: name systemd's socket api, and it is taken")
         if self["api"].startswith("unix:") and ":mode=" not in self["api"]:
             # Twisted's own is 0666, and whoever may connect may play.
             self["api"] += ":mode=600"
@@ -167,7 +193,8 @@ class Options(usage.Options):
         except Exception as error:
             # Every kind of endpoint has a parser of its own, and each fails in its own way.
             raise usage.UsageError(f"--api: {self['api']!r} is no endpoint: {error}") from error
-        if self.token is None and not _is_local(endpoint):
+        handed = self.handed.get("api")
+        if self.token is None and not (_is_local(endpoint) if handed is None else is_local(handed)):
             raise usage.UsageError("--api: to listen beyond this machine, --token-file is required")
 
 

@@ -31,3 +31,11 @@ def cache_folder(chosen: str | None, environ: Mapping[str, str]) -> Path | None:
         return Path(chosen).absolute()
     folder = environ.get("CACHE_DIRECTORY", "").split(":")[0]
     return Path(folder, "tracks") if folder.startswith("/") else None
+
+
+def state_file(chosen: str | None, environ: Mapping[str, str]) -> Path | None:
+    """`chosen`, "" for none; else `sessions` in `$STATE_DIRECTORY` (systemd's, the first if several); else None."""
+    if chosen is not None:
+        return Path(chosen).absolute() if chosen else None
+    folder = environ.get("STATE_DIRECTORY", "").split(":")[0]
+    return Path(folder, "sessions") if folder.startswith("/") else None

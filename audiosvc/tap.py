@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 import time
+from collections.abc import Mapping
 from typing import Any, cast
 
 from twisted.application.service import Service
@@ -13,7 +15,9 @@ from twisted.internet import endpoints
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 from twisted.web.server import Site
 
@@ -31,21 +35,38 @@ from audiosvc.ffmpeg.process import STARTING_MOST, Spawner
 from audiosvc.flow.encoders import EncoderPool
 from audiosvc.flow.overload import Overload, usable_cores
 from audiosvc.flow.workshop import Tally, Workshop
+from audiosvc.handed import listen_handed
 from audiosvc.hardening import find_hardening
+from audiosvc.health import Lately, counts, judged
 from audiosvc.interfaces import IReactor
+from audiosvc.log.journal import Journal
+from audiosvc.log.levels import Levels
 from audiosvc.net.agent import Fetcher
 from audiosvc.net.dialer import Dialer
 from audiosvc.net.door import Door
 from audiosvc.net.jail import Jail, JailError, isolate
 from audiosvc.net.names import Names
 from audiosvc.net.vetter import Vetter
+from audiosvc.notify import Notifier
 from audiosvc.options import Options as Options
 from audiosvc.session.registry import Registry
 from audiosvc.session.session import House
+from audiosvc.slice import shorten_slice
 from audiosvc.sources.look import Look
 from audiosvc.sources.resolver import Resolver
-from audiosvc.vitals import IsolationVitals, Vitals
+from audiosvc.state import StateFile
+from audiosvc.timings import Timings
+from audiosvc.vitals import IsolationVitals, ProcessVitals, QueueVitals, RestartVitals, Vitals
 from audiosvc.wire.messages import Status
+
+_STATUS_WORDS: tuple[tuple[Status, str], ...] = (
+    ("streaming", "playing"),
+    ("paused", "paused"),
+    ("extracting", "to come"),
+)
+
+LOOK_SECONDS = 10.0
+"""Between two looks at what is counted, for who asks seldom."""
 
 SHUTDOWN_SECONDS = 4.0
 """How long children and clients have at the end; an operator's 5 s are not used up by it."""
@@ -62,7 +83,8 @@ class AudioService(Service):
         reactor.seconds = time.monotonic  # type: ignore[method-assign]
         self._reactor = reactor
         self._began = time.monotonic()
-        self._place = SocketPlace(options["socket"])
+        self._handed = options.handed
+        self._place = None if "packets" in self._handed else SocketPlace(options["socket"])
         self._api_endpoint = options["api"]
         self._isolation_mode = options["isolation"]
         self._hardening = find_hardening()
@@ -105,17 +127,41 @@ class AudioService(Service):
             cache=self._cache,
             streams=fetcher,
         )
-        house = House(workshop, resolver, self._hub, bitrate=options["bitrate"], idle_timeout=options["idle-timeout"])
+        self._timings = Timings()
+        house = House(
+            workshop,
+            resolver,
+            self._hub,
+            bitrate=options["bitrate"],
+            idle_timeout=options["idle-timeout"],
+            timings=self._timings,
+        )
         self._overload = Overload(workshop, self._encoders, self._hub.pacer, options["overload"], cores)
         self._registry = Registry(house, options["max-sessions"], self._overload)
-        routes = Routes(self._registry, resolver, self.vitals)
+        self._state = StateFile(options["state-file"]) if options["state-file"] is not None else None
+        levels = Levels(options["log-level"])
+        self._journal = Journal(options["log-format"], levels)
+        self._twistd: Mapping[str, Any] = getattr(options, "parent", None) or {}
+        self._lately = Lately()
+        self._looks = LoopingCall(self.vitals)
+        self._looks.clock = reactor
+        routes = Routes(self._registry, resolver, self.vitals, levels)
         self._site: Site = make_site(reactor, routes, options["allowed-host"], options.token)
         self._ports: list[IListeningPort] = []
+        self._notifier = Notifier(os.environ, reactor, self._status)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Where that is an application, it logs as the options say; twistd begins to log only after this."""
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+        if isinstance(parent, Componentized):
+            self._journal.install(parent, self._twistd)
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
+        self._journal.start()
         try:
-            self._place.claim()
+            if self._place is not None:
+                self._place.claim()
         except SocketPlaceError as error:
             raise SystemExit(f"audiosvc: {error}") from error
         self._encoders.start()
@@ -123,11 +169,22 @@ class AudioService(Service):
         if self._cache is not None:
             self._cache.start()
         self._open_door()
+        self._looks.start(LOOK_SECONDS, now=False)
         # The API first: if its port is taken, no socket is left behind.
-        self._listen(self._api_endpoint, self._site)
-        path = endpoints.quoteStringArgument(str(self._place.path))
-        self._listen(f"unix:address={path}:mode=600:lockfile=0", self._delivery)
-        self._reactor.callWhenRunning(self._take_signals)
+        if "api" in self._handed:
+            self._listens(listen_handed(self._reactor, self._handed["api"], self._site))
+        else:
+            self._listen(self._api_endpoint, self._site)
+        if self._place is None:
+            self._listens(listen_handed(self._reactor, self._handed["packets"], self._delivery))
+        else:
+            path = endpoints.quoteStringArgument(str(self._place.path))
+            self._listen(f"unix:address={path}:mode=600:lockfile=0", self._delivery)
+        if self._state is not None:
+            # Before any client is served, and with the reactor ready for children.
+            self._reactor.callWhenRunning(self._take_up, self._state)
+        self._reactor.callWhenRunning(shorten_slice)
+        self._reactor.callWhenRunning(self._run)
         # What is here by now stays; a collection that looked at all of it would stop the beat for 70 ms.
         gc.collect()
         gc.freeze()
@@ -135,9 +192,16 @@ class AudioService(Service):
     def stopService(self) -> Deferred[None]:
         """Tell every session, let every client read that, reap every child, and give the socket's place back."""
         super().stopService()  # type: ignore[no-untyped-call]
+        self._notifier.stopping()
         stopped = [maybeDeferred(port.stopListening) for port in self._ports]
+        if self._state is not None:
+            # Nobody is told of the end of what will go on: to its client this is a connection that is lost.
+            self._registry.close(self._state.save(self._registry.memories()), self._state.forget)
+            self._hub.let_go()
         self._registry.shut_down()
         self._overload.stop()
+        if self._looks.running:
+            self._looks.stop()
         self._hub.stop()
         waits: list[Deferred[Any]] = [*stopped, self._spawner.stop(), self._delivery.close(), self._door.stop()]
         if self._extractors is not None:
@@ -154,17 +218,25 @@ class AudioService(Service):
             self._encoders.stop()
             if self._cache is not None:
                 self._cache.stop()
-            self._place.release()
+            if self._place is not None:
+                self._place.release()
             if self._jail is not None:
                 self._jail.close()
 
         return gone.addBoth(finish)
 
     def vitals(self) -> Vitals:
+        """As of now. It is called every few seconds anyway, so that it is known what happened lately."""
+        vitals, now = self._measured(), time.monotonic()
+        self._lately.look(counts(vitals), now)
+        return judged(vitals, self._registry.refusals(), self._lately.grown(now))
+
+    def _measured(self) -> Vitals:
         statuses: tuple[Status, ...] = ("extracting", "streaming", "paused")
         by_status = self._registry.by_status()
         return Vitals(
-            status="ok" if self.running else "stopping",
+            status="ok",
+            reasons=[],
             version=__version__,
             uptime=round(time.monotonic() - self._began, 3),
             sessions={status: by_status[status] for status in statuses},
@@ -172,16 +244,29 @@ class AudioService(Service):
             ends=dict(self._registry.ends),
             children=self._spawner.children,
             spawns=self._spawner.spawns,
+            ffmpeg=self._spawner.vitals(),
+            spawn_failures=self._spawner.failures,
+            log=self._journal.vitals(),
+            process=ProcessVitals(len(self._reactor.getDelayedCalls()), sys.getallocatedblocks()),
             encoder=self._encoders.vitals(),
             overload=self._overload.vitals(),
             pacer=self._hub.pacer.vitals(),
             delivery=self._hub.vitals(),
+            queues=_queues(self._registry.ready(), self._hub.waiting(), self._hub.unsent_bytes()),
+            timings=self._timings.vitals(),
             sources=self._tally.vitals(),
             door=self._door.vitals(),
             isolation=self._isolation,
             extractors=self._extractors.vitals() if self._extractors is not None else None,
             cache=self._cache.vitals() if self._cache is not None else None,
+            restart=self._restart_vitals(self._state) if self._state is not None else None,
         )
+
+    def _restart_vitals(self, state: StateFile) -> RestartVitals:
+        return RestartVitals(self._registry.taken_up, self._registry.left_out + state.ignored)
+
+    def _take_up(self, state: StateFile) -> None:
+        self._registry.take_up(state.take())
 
     def _open_door(self) -> None:
         """Only here, since twistd may have forked and changed its user since the options were read."""
@@ -198,6 +283,15 @@ class AudioService(Service):
                 self._door.listen(self._jail.door, self._jail.prefix)
         except (OSError, CannotListenError) as error:
             raise SystemExit(f"audiosvc: the way to the network cannot be opened: {error}") from error
+
+    def _status(self) -> str:
+        """One line for `systemctl status`."""
+        sessions = self._registry.by_status()
+        return ", ".join(f"{sessions[status]} {word}" for status, word in _STATUS_WORDS)
+
+    def _run(self) -> None:
+        self._take_signals()
+        self._notifier.ready()
 
     def _take_signals(self) -> None:
         """End with status 0 when asked to: Twisted's own handlers end the process by the signal once all is stopped.
@@ -226,8 +320,16 @@ class AudioService(Service):
         for port in outcome:
             if isinstance(port, Failure):
                 raise SystemExit(f"audiosvc: {port.getErrorMessage()}")
-            self._ports.append(port)
-            self.log.info("listening on {address}", address=port.getHost())
+            self._listens(port)
+
+    def _listens(self, port: IListeningPort) -> None:
+        self._ports.append(port)
+        self.log.info("listening on {address}", address=port.getHost())
+
+
+def _queues(*queues: list[int]) -> QueueVitals:
+    """The sum of each, and the most of it."""
+    return QueueVitals(*(number for queue in queues for number in (sum(queue), max(queue, default=0))))
 
 
 def _make_cache(options: Options, reactor: IReactor) -> Cache | None:

@@ -2,7 +2,49 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+
+
+class HistogramVitals(msgspec.Struct, frozen=True):
+    count: int
+    seconds: float
+    """All of them together."""
+    buckets: dict[str, int]
+    """How many took no longer than so many seconds, `+Inf` for all."""
+
+
+class TimingVitals(msgspec.Struct, frozen=True):
+    """From what was asked until its first packet went out, by `transcode`, `passthrough`, `cached`, `shared`.
+
+    What then waited for its client, or was paused, is not counted.
+    """
+
+    plays: dict[str, HistogramVitals]
+    seeks: dict[str, HistogramVitals]
+
+
+class ChildrenVitals(msgspec.Struct, frozen=True):
+    cpu_seconds: float
+    """Of all FFmpeg processes since start, as of the last look at each, a quarter of a second ago at most."""
+    rss_bytes: int
+    """Resident memory of those there are, as of the last look at each: eight are looked at in a second."""
+    largest_rss_bytes: int
+
+
+class QueueVitals(msgspec.Struct, frozen=True):
+    """Over all sessions and connections, and the most of one. Of sessions that sound well this tells little."""
+
+    ready_packets: int
+    """Made and not yet asked for."""
+    largest_ready_packets: int
+    waiting_packets: int
+    """Asked for once and not sent to whoever listens now, with events that wait among them."""
+    largest_waiting_packets: int
+    unsent_bytes: int
+    """Written to connections and not yet taken by their sockets."""
+    largest_unsent_bytes: int
 
 
 class EncoderVitals(msgspec.Struct, frozen=True):
@@ -38,6 +80,8 @@ class PacerVitals(msgspec.Struct, frozen=True):
     """Longest time between two ticks while pacing, since start."""
     skipped_ticks: int
     """Ticks given up after stalls longer than the catch-up limit."""
+    lateness: HistogramVitals
+    """How long after its time each tick came."""
 
 
 class DeliveryVitals(msgspec.Struct, frozen=True):
@@ -45,6 +89,12 @@ class DeliveryVitals(msgspec.Struct, frozen=True):
     packets: int
     bytes: int
     underruns: int
+    late: int
+    """Packets that went out a frame or more after they were due."""
+    missed: int
+    """Packets that were due and given up: their listeners' sound went on so much later."""
+    largest_gap_ms: float
+    """Longest time that one of the sessions of now went without a packet that was due to it."""
     events_dropped: int
     """Events that nobody came for, dropped past the bound or the consumer timeout."""
     lines_refused: int
@@ -101,6 +151,13 @@ class SourceVitals(msgspec.Struct, frozen=True):
     """Sessions that hear one of them."""
 
 
+class RestartVitals(msgspec.Struct, frozen=True):
+    taken_up: int
+    """Sessions of the daemon before this one that were gone on with."""
+    left_out: int
+    """Those that were not: no longer allowed, too many, or damaged with their file, which counts as one."""
+
+
 class CacheVitals(msgspec.Struct, frozen=True):
     tracks: int
     """In memory."""
@@ -124,8 +181,41 @@ class CacheVitals(msgspec.Struct, frozen=True):
     """What could not be written or read, or was damaged, since start."""
 
 
+class ProcessVitals(msgspec.Struct, frozen=True):
+    delayed_calls: int
+    """What the reactor has been asked to do later: timers, a few for each session and connection."""
+    memory_blocks: int
+    """Blocks that Python has allocated, as `sys.getallocatedblocks` counts them, within microseconds.
+
+    Whatever lives on its heap is one or more. Counting what the garbage collector knows would stop the beat.
+    """
+
+
+class LogVitals(msgspec.Struct, frozen=True):
+    format: str
+    """`text` or `json`."""
+    level: str
+    sessions: dict[str, str]
+    """Those with a level of their own."""
+    written: int
+    """Lines since start."""
+    dropped: int
+    """Lines that could not be written: the disk was full, the reader gone or too slow."""
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why the daemon is not all that it should be."""
+
+    code: str
+    message: str
+    refuses: bool
+    """Whether plays are refused for it."""
+
+
 class Vitals(msgspec.Struct, frozen=True):
-    status: str
+    status: Literal["ok", "degraded", "stopping"]
+    reasons: list[Reason]
+    """Why it is not `ok`."""
     version: str
     uptime: float
     """Seconds since start, monotonic."""
@@ -138,10 +228,17 @@ class Vitals(msgspec.Struct, frozen=True):
     children: int
     """FFmpeg processes not yet reaped."""
     spawns: int
+    ffmpeg: ChildrenVitals
+    spawn_failures: int
+    """FFmpeg processes that could not be started, since start."""
+    log: LogVitals
+    process: ProcessVitals
     encoder: EncoderVitals
     overload: OverloadVitals
     pacer: PacerVitals
     delivery: DeliveryVitals
+    queues: QueueVitals
+    timings: TimingVitals
     sources: SourceVitals
     door: DoorVitals
     isolation: IsolationVitals
@@ -149,3 +246,5 @@ class Vitals(msgspec.Struct, frozen=True):
     """None where web pages are not read."""
     cache: CacheVitals | None
     """None with `--cache-size 0`."""
+    restart: RestartVitals | None
+    """None where nothing is kept across a restart."""

@@ -30,3 +30,9 @@ def _trial_temp(tmp_path_factory: pytest.TempPathFactory) -> None:
     """trial's own `mktemp` would litter the folder that pytest was started in."""
     folder, numbers = tmp_path_factory.mktemp("trial"), itertools.count()
     SynchronousTestCase.mktemp = lambda self: str(folder / str(next(numbers)))  # type: ignore[method-assign]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Only here are they known however pytest is called."""
+    parser.addoption("--seed", type=int, help="of the run of random faults in tests/faults, to have it once more")
+    parser.addoption("--minutes", type=float, default=10, help="that the closing run of random faults lasts")

@@ -21,6 +21,7 @@ from audiosvc.audio import FRAME_BYTES
 from audiosvc.delivery.wishes import Wishes
 from audiosvc.errors import AudioServiceError
 from audiosvc.interfaces import IReactor
+from audiosvc.session.stats import DeliveryStats
 from audiosvc.sources.files import Listed
 from audiosvc.sources.model import Source, Tone
 from audiosvc.wire.codec import Decoder, Received
@@ -212,6 +213,7 @@ class FakeConnection:
         self.credit: dict[str, int] = {}
         self.held: dict[str, int | Held] = {}
         self.paused = False
+        self.unsent_bytes = 0
         self.streams = 0
         self.writes: list[bytes] = []
         self.received: list[Received] = []
@@ -250,6 +252,8 @@ class FakeFeed:
         self.status: Status = "streaming"
         self.flowing = True
         self.position = 0.0
+        self.sent = 0
+        self.reach = 0
         self.queue: list[bytes] = []
         self.underruns = 0
         self.was_abandoned = False
@@ -264,10 +268,18 @@ class FakeFeed:
         poured, self.queue = self.queue[:most], self.queue[most:]
         for payload in poured:
             self.position += 0.02
+            self.sent += 1
             into(payload)
         if poured and not self.queue and self.when_empty is not None:
             self.when_empty()
         return len(poured)
+
+    def rewind(self, packets: int) -> bool:
+        back = self.sent - packets
+        if not 0 < back <= self.reach:
+            return False
+        self.sent, self.position, self.reach = packets, self.position - back * 0.02, self.reach - back
+        return True
 
     def underran(self) -> None:
         self.underruns += 1
@@ -297,6 +309,12 @@ class FakeSink:
 
     def held(self, session_id: str) -> bool:
         return self.is_held
+
+    def unsent(self, session_id: str) -> int:
+        return 0
+
+    def stats(self, session_id: str) -> DeliveryStats:
+        return DeliveryStats(0, 0, 0.0, None, self.is_held, 0, None)
 
     @property
     def events(self) -> list[SessionEvent]:

@@ -26,7 +26,7 @@ from audiosvc.net.jail import Jail, JailError
 from audiosvc.options import TOKEN_BYTES_LEAST, Options
 from audiosvc.session.track import Play
 from audiosvc.tap import SHUTDOWN_SECONDS, AudioService, makeService
-from audiosvc.vitals import IsolationVitals
+from audiosvc.vitals import IsolationVitals, RestartVitals
 from tests.fakes import FakeReactor, open_fds
 
 TOKEN = "t" * TOKEN_BYTES_LEAST
@@ -88,6 +88,8 @@ class OptionsTests(OptionsTestCase):
             "token-file": (token, token),
             "allowed-host": ("a.example, B.example,", ["a.example", "B.example"]),
             "overload": ("refuse", "refuse"),
+            "log-format": ("json", "json"),
+            "log-level": ("warn", "warn"),
             "isolation": ("require", "require"),
             "allow-host": ("radio.lan:8000, 10.1.2.3", "radio.lan:8000, 10.1.2.3"),
             "allow-net": ("192.168.7.0/24", "192.168.7.0/24"),
@@ -96,6 +98,7 @@ class OptionsTests(OptionsTestCase):
             "cache-size": ("64K", 65_536),
             "cache-dir": ("/var/cache/x", Path("/var/cache/x")),
             "cache-dir-size": ("2GiB", 2 * 1024**3),
+            "state-file": ("/var/lib/x", Path("/var/lib/x")),
         }
         self.assertEqual(set(wanted), {row[0] for row in Options.optParameters})
         for name, (text, value) in wanted.items():
@@ -140,13 +143,22 @@ class OptionsTests(OptionsTestCase):
         self.assertIsNone(parsed(CACHE_DIRECTORY="relative")["cache-dir"])
         self.assertEqual(parsed("--cache-dir", "/x", CACHE_DIRECTORY="/var/cache/a")["cache-dir"], Path("/x"))
 
-    def test_overload_is_one_of_three(self) -> None:
-        self.assertEqual(parsed()["overload"], "lower")
-        self.assert_refused("--overload", "on")
+    def test_what_plays_is_kept_where_there_is_a_file_for_it(self) -> None:
+        self.assertIsNone(parsed()["state-file"])
+        self.assertEqual(parsed(STATE_DIRECTORY="/var/lib/a")["state-file"], Path("/var/lib/a/sessions"))
+        self.assertEqual(parsed(AUDIOSVC_STATE_FILE="/x", STATE_DIRECTORY="/a")["state-file"], Path("/x"))
+        self.assertIsNone(parsed("--state-file=", STATE_DIRECTORY="/var/lib/a")["state-file"])
+        self.assert_refused("--state-file", str(self.folder))
 
-    def test_isolation_is_one_of_three(self) -> None:
-        self.assertEqual(parsed()["isolation"], "auto")
-        self.assert_refused("--isolation", "maybe")
+    def test_some_are_one_of_a_few_words(self) -> None:
+        for name, default, wrong in (
+            ("overload", "lower", "on"),
+            ("isolation", "auto", "maybe"),
+            ("log-format", "text", "xml"),
+            ("log-level", "info", "critical"),
+        ):
+            self.assertEqual(parsed()[name], default)
+            self.assert_refused(f"--{name}", wrong)
 
     def test_the_command_line_goes_before_the_environment(self) -> None:
         options = parsed("--bitrate", "7000", "-s", "/a", AUDIOSVC_BITRATE="8000", AUDIOSVC_SOCKET="/b")
@@ -320,10 +332,13 @@ class StartTests(ServiceTestCase):
         service = self.start()
         self.reactor.rightNow += 12.5
         vitals = service.vitals()
-        self.assertEqual((vitals.status, vitals.version, vitals.uptime), ("ok", __version__, 12.5))
+        self.assertEqual((vitals.version, vitals.uptime), (__version__, 12.5))
+        self.assertEqual((vitals.status, [reason.code for reason in vitals.reasons]), ("degraded", ["not_isolated"]))
         self.assertEqual(vitals.sessions, {"extracting": 0, "streaming": 0, "paused": 0})
         self.assertEqual((vitals.plays, vitals.ends, vitals.children, vitals.spawns), (0, {}, 0, 0))
         self.assertEqual(vitals.encoder.threads, 1)
+        self.assertEqual(vitals.process.delayed_calls, len(self.reactor.getDelayedCalls()))
+        self.assertGreater(vitals.process.memory_blocks, 10_000)
         self.successResultOf(service.stopService())
         self.assertEqual(service.vitals().status, "stopping")
 
@@ -349,6 +364,28 @@ class StopTests(ServiceTestCase):
         place.claim()
         place.release()
 
+    def test_what_plays_is_handed_to_the_next_daemon_but_for_what_is_stopped_meanwhile(self) -> None:
+        state = self.folder / "sessions"
+        service = self.start("--state-file", str(state))
+        for name in "ab":
+            service._registry.play(name, Play("demo:tone"))
+        stopped = service.stopService()
+        service._registry.stop("b")
+        self.reactor.end()
+        self.reactor.advance(0)
+        self.successResultOf(stopped)
+        self.reactor = FakeReactor()
+        service = self.start("--state-file", str(state))
+        for hook, arguments, _ in self.reactor.whenRunningHooks[:1]:
+            hook(*arguments)
+        self.assertEqual([found.session_id for found in service._registry.snapshots()], ["a"])
+        self.assertEqual(service.vitals().restart, RestartVitals(taken_up=1, left_out=0))
+        self.assertFalse(state.exists())
+        self.reactor.end()
+        service.stopService()
+        self.reactor.end()
+        self.reactor.advance(0)
+
     def test_what_does_not_go_in_time_is_left_behind_and_told_of(self) -> None:
         service = self.start()
         service._registry.play("a", Play("demo:tone"))
@@ -370,7 +407,7 @@ class StopTests(ServiceTestCase):
         handlers: dict[int, Any] = {}
         self.patch(signal, "signal", handlers.__setitem__)
         service = self.start()
-        ((hook, _, _),) = self.reactor.whenRunningHooks
+        hook, *_ = self.reactor.whenRunningHooks[-1]
         hook()
         self.assertEqual(set(handlers), {signal.SIGTERM, signal.SIGINT})
         handlers[signal.SIGTERM](signal.SIGTERM, sys._getframe())

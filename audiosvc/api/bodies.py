@@ -14,6 +14,7 @@ from audiosvc.errors import AudioServiceError, InvalidBody, InvalidJson, Invalid
 from audiosvc.session.track import URL_MOST, Seconds, Snapshot, Volume
 from audiosvc.sources.files import Listed
 from audiosvc.sources.model import Source
+from audiosvc.vitals import Reason
 from audiosvc.wire.messages import Status
 
 QUERY_FIELDS_MOST = 16
@@ -38,6 +39,12 @@ class SetVolume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """1 leaves the sound as it is, 0 is silence."""
 
     volume: Volume
+
+
+class SetLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From what level on the session's events are logged; null is as those of all others."""
+
+    level: Literal["debug", "info", "warn", "error"] | None
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,6 +94,15 @@ class VolumeSet(msgspec.Struct, frozen=True):
     status: Status
     session_id: str
     volume: float
+
+
+class LevelSet(msgspec.Struct, frozen=True):
+    session_id: str
+    level: Literal["debug", "info", "warn", "error"] | None
+
+
+class Probed(msgspec.Struct, frozen=True):
+    status: Literal["live", "ready"]
 
 
 class Sessions(msgspec.Struct, frozen=True):
@@ -145,6 +161,8 @@ class ProblemBody(msgspec.Struct, frozen=True):
     code: str
     message: str
     session_id: str | msgspec.UnsetType = msgspec.UNSET
+    reasons: list[Reason] | msgspec.UnsetType = msgspec.UNSET
+    """Of `not_ready`."""
 
 
 # --- from sources --------------------------------------------------------------------------------------------

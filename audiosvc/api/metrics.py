@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from audiosvc.health import CODES
 from audiosvc.vitals import (
     CacheVitals,
+    ChildrenVitals,
     DeliveryVitals,
     DoorVitals,
     EncoderVitals,
     ExtractorVitals,
+    HistogramVitals,
     IsolationVitals,
     OverloadVitals,
     PacerVitals,
+    QueueVitals,
     SourceVitals,
+    TimingVitals,
     Vitals,
 )
 
@@ -69,6 +74,12 @@ class VitalsCollector(Collector):
         vitals = self._vitals()
         yield _gauges("build_info", "The running version.", ["version"], [([vitals.version], 1)])
         yield _gauges("status", "1 for what /health says.", ["status"], [([vitals.status], 1)])
+        reasons = {reason.code: reason for reason in vitals.reasons}
+        yield _gauges(
+            "health_reason", "1 for each reason not to be ok.", ["code"], [([code], code in reasons) for code in CODES]
+        )
+        ready = not any(reason.refuses for reason in reasons.values())
+        yield _gauge("ready", "1 if plays are taken, 0 if they would be refused.", ready)
         yield _gauge("uptime_seconds", "Time since start.", vitals.uptime)
         sessions = [([status], count) for status, count in vitals.sessions.items()]
         yield _gauges("sessions", "Sessions by status.", ["status"], sessions)
@@ -77,10 +88,19 @@ class VitalsCollector(Collector):
         yield _counters("ends", "Terminal events, with the reason or the code.", ["end", "reason"], ends)
         yield _gauge("children", "FFmpeg processes not yet reaped.", vitals.children)
         yield _counter("spawns", "FFmpeg processes started.", vitals.spawns)
+        yield _counter("spawn_failures", "FFmpeg processes that could not be started.", vitals.spawn_failures)
+        yield _counter("log_lines", "Lines of the log.", vitals.log.written)
+        yield _counter("log_lines_dropped", "Lines that could not be written.", vitals.log.dropped)
+        yield _gauge("log_sessions", "Sessions with a log level of their own.", len(vitals.log.sessions))
+        yield _gauge("delayed_calls", "Timers that the reactor holds.", vitals.process.delayed_calls)
+        yield _gauge("memory_blocks", "Blocks that Python has allocated.", vitals.process.memory_blocks)
+        yield from _children(vitals.ffmpeg)
         yield from _encoder(vitals.encoder)
         yield from _overload(vitals.overload)
         yield from _pacer(vitals.pacer)
         yield from _delivery(vitals.delivery)
+        yield from _queues(vitals.queues)
+        yield from _timings(vitals.timings)
         yield from _sources(vitals.sources)
         yield from _door(vitals.door)
         yield from _isolation(vitals.isolation)
@@ -88,7 +108,16 @@ class VitalsCollector(Collector):
             yield from _extractors(vitals.extractors)
         if vitals.cache is not None:
             yield from _cache(vitals.cache)
+        if vitals.restart is not None:
+            yield _counter("restart_taken_up", "Sessions gone on with after a restart.", vitals.restart.taken_up)
+            yield _counter("restart_left_out", "Sessions not gone on with after a restart.", vitals.restart.left_out)
         yield from _http(self._traffic)
+
+
+def _children(ffmpeg: ChildrenVitals) -> Iterator[Metric]:
+    yield _counter("children_cpu_seconds", "CPU time of all FFmpeg processes.", ffmpeg.cpu_seconds)
+    yield _gauge("children_resident_memory_bytes", "Memory of those there are.", ffmpeg.rss_bytes)
+    yield _gauge("children_largest_resident_memory_bytes", "That of the largest.", ffmpeg.largest_rss_bytes)
 
 
 def _encoder(encoder: EncoderVitals) -> Iterator[Metric]:
@@ -113,6 +142,9 @@ def _pacer(pacer: PacerVitals) -> Iterator[Metric]:
         "pacer_largest_gap_seconds", "Longest time between two ticks since start.", pacer.largest_gap_ms / 1000
     )
     yield _counter("pacer_skipped_ticks", "Ticks given up after stalls.", pacer.skipped_ticks)
+    late = HistogramMetricFamily("audiosvc_pacer_lateness_seconds", "How long after its time each tick came.")
+    _add(late, [], pacer.lateness)
+    yield late
 
 
 def _delivery(delivery: DeliveryVitals) -> Iterator[Metric]:
@@ -120,9 +152,30 @@ def _delivery(delivery: DeliveryVitals) -> Iterator[Metric]:
     yield _counter("delivery_packets", "Packets sent.", delivery.packets)
     yield _counter("delivery_bytes", "Bytes sent.", delivery.bytes)
     yield _counter("delivery_underruns", "Times a packet was due and none was there.", delivery.underruns)
+    yield _counter("delivery_late_packets", "Packets sent a frame or more after they were due.", delivery.late)
+    yield _counter("delivery_missed_packets", "Packets that were due and given up.", delivery.missed)
+    yield _gauge(
+        "delivery_largest_gap_seconds",
+        "Longest time that a session of now went without a packet that was due.",
+        delivery.largest_gap_ms / 1000,
+    )
     yield _counter("delivery_events_dropped", "Events that nobody came for.", delivery.events_dropped)
     yield _counter("delivery_lines_refused", "Lines from clients that could not be taken.", delivery.lines_refused)
     yield _counter("delivery_resent_packets", "Packets sent again on resume.", delivery.resent)
+
+
+def _queues(queues: QueueVitals) -> Iterator[Metric]:
+    yield _gauge("ready_packets", "Packets made and not yet asked for.", queues.ready_packets)
+    yield _gauge("largest_ready_packets", "The most of one session.", queues.largest_ready_packets)
+    yield _gauge("waiting_packets", "Packets and events that could not be sent yet.", queues.waiting_packets)
+    yield _gauge("largest_waiting_packets", "The most of one session.", queues.largest_waiting_packets)
+    yield _gauge("unsent_bytes", "Bytes that sockets have not taken.", queues.unsent_bytes)
+    yield _gauge("largest_unsent_bytes", "The most of one connection.", queues.largest_unsent_bytes)
+
+
+def _timings(timings: TimingVitals) -> Iterator[Metric]:
+    yield _histograms("first_packet_seconds", "From a play to its first packet.", ["mode"], timings.plays)
+    yield _histograms("seek_seconds", "From a seek to its first packet.", ["mode"], timings.seeks)
 
 
 def _sources(sources: SourceVitals) -> Iterator[Metric]:
@@ -202,3 +255,14 @@ def _counters(name: str, what: str, labels: Sequence[str], values: Labelled) -> 
     for label, value in values:
         family.add_metric(label, value)
     return family
+
+
+def _histograms(name: str, what: str, labels: Sequence[str], values: Mapping[str, HistogramVitals]) -> Metric:
+    family = HistogramMetricFamily(f"audiosvc_{name}", what, labels=labels)
+    for label, histogram in values.items():
+        _add(family, [label], histogram)
+    return family
+
+
+def _add(family: HistogramMetricFamily, labels: Sequence[str], histogram: HistogramVitals) -> None:
+    family.add_metric(labels, list(histogram.buckets.items()), histogram.seconds)

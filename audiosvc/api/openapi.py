@@ -15,6 +15,7 @@ from audiosvc.api import bodies
 from audiosvc.api.problems import HEADERS, JSON
 from audiosvc.errors import AudioServiceError
 from audiosvc.ids import SESSION_ID_PATTERN
+from audiosvc.session.stats import Stats
 from audiosvc.session.track import Play, Snapshot
 from audiosvc.vitals import Vitals
 
@@ -45,6 +46,7 @@ class Endpoint:
 ANY: Errors = (
     errors.BadRequest,
     errors.Unauthorized,
+    errors.TooManyFailures,
     errors.ForbiddenOrigin,
     errors.BodyTooLarge,
     errors.UnsupportedMediaType,
@@ -76,6 +78,7 @@ _LOOK: Errors = (
     errors.DecoderFailed,
     errors.TooManyLookups,
     errors.SpawnFailed,
+    errors.NoFds,
 )
 _PLAY: Errors = (
     *_BODY,
@@ -84,6 +87,7 @@ _PLAY: Errors = (
     errors.TooManySessions,
     errors.Overloaded,
     errors.ShuttingDown,
+    errors.NoFds,
 )
 _SEEK: Errors = (*_KNOWN, errors.NotSeekable, errors.PositionOutOfRange)
 
@@ -96,7 +100,11 @@ ENDPOINTS = (
     Endpoint("post", "/session/{session_id}/seek", "Go on elsewhere", bodies.Sought, bodies.Seek, errors=_SEEK),
     Endpoint("post", "/session/{session_id}/volume", "Change the volume", bodies.VolumeSet, bodies.SetVolume,
              errors=_KNOWN),
+    Endpoint("post", "/session/{session_id}/log", "What of it is logged", bodies.LevelSet, bodies.SetLevel,
+             errors=(*_BODY, errors.TooManyLevels)),
     Endpoint("get", "/session/{session_id}/status", "One session", Snapshot,
+             errors=(*_SESSION, errors.SessionNotFound)),
+    Endpoint("get", "/session/{session_id}/stats", "How one session is doing", Stats,
              errors=(*_SESSION, errors.SessionNotFound)),
     Endpoint("get", "/sessions", "All sessions", bodies.Sessions),
     Endpoint("get", "/metadata", "What a URL holds", bodies.Description, query=bodies.UrlQuery, errors=_LOOK),
@@ -105,6 +113,8 @@ ENDPOINTS = (
     Endpoint("get", "/files", "What lies in a folder of the media root", bodies.Files, query=bodies.FilesQuery,
              errors=(errors.InvalidQuery, errors.UnsupportedUrl, errors.FilesRefused, errors.SourceNotFound)),
     Endpoint("get", "/health", "The daemon's vitals", Vitals),
+    Endpoint("get", "/health/live", "Whether it answers", bodies.Probed),
+    Endpoint("get", "/health/ready", "Whether it takes plays", bodies.Probed, errors=(errors.NotReady,)),
     Endpoint("get", "/metrics", "The same for Prometheus", None),
     Endpoint("get", "/openapi.json", "This document", None),
 )  # fmt: skip
@@ -117,7 +127,7 @@ def openapi_json() -> bytes:
 
 
 def document() -> dict[str, Any]:
-    types = [Play, Snapshot, Vitals, *(type_ for type_ in vars(bodies).values() if _is_body(type_))]
+    types = [Play, Snapshot, Stats, Vitals, *(type_ for type_ in vars(bodies).values() if _is_body(type_))]
     _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in ENDPOINTS:

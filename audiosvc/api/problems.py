@@ -14,7 +14,7 @@ from werkzeug.exceptions import NotFound as NoRoute
 from werkzeug.routing import RequestRedirect
 
 from audiosvc.api.bodies import ProblemBody
-from audiosvc.errors import AudioServiceError, BadRequest, MethodNotAllowed, NoSuchEndpoint
+from audiosvc.errors import AudioServiceError, BadRequest, MethodNotAllowed, NoSuchEndpoint, NotReady
 from audiosvc.ids import is_session_id
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 
-HEADERS: dict[int, tuple[str, str]] = {401: ("WWW-Authenticate", "Bearer"), 503: ("Retry-After", "1")}
+HEADERS: dict[int, tuple[str, str]] = {
+    401: ("WWW-Authenticate", "Bearer"),
+    429: ("Retry-After", "1"),
+    503: ("Retry-After", "1"),
+}
 """The header that a status brings with it, whichever its code."""
 
 
@@ -52,7 +56,8 @@ def problem(
     """`error` as an answer. What is neither ours nor the router's is `internal`, and its words stay inside."""
     told, headers = _told(error)
     named = msgspec.UNSET if session_id is None else session_id
-    body = msgspec.json.encode(ProblemBody(status, told.code, told.message, named))
+    reasons = told.reasons if isinstance(told, NotReady) else msgspec.UNSET
+    body = msgspec.json.encode(ProblemBody(status, told.code, told.message, named, reasons))
     headers |= {"Content-Type": JSON, "Content-Length": str(len(body))}
     if told.status in HEADERS:
         headers |= [HEADERS[told.status]]

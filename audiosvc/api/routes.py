@@ -17,8 +17,9 @@ from audiosvc.api import bodies
 from audiosvc.api.metrics import Metrics, Traffic
 from audiosvc.api.openapi import openapi_json
 from audiosvc.api.problems import JSON, Problem, problem, session_named
-from audiosvc.errors import SessionNotFound
+from audiosvc.errors import NotReady, SessionNotFound
 from audiosvc.interfaces import ISessions, ISourceResolver
+from audiosvc.log.levels import Levels
 from audiosvc.session.track import Play
 from audiosvc.vitals import Vitals
 
@@ -29,10 +30,13 @@ class Routes:
     app = Klein()
     _log = Logger()
 
-    def __init__(self, sessions: ISessions, sources: ISourceResolver, vitals: Callable[[], Vitals]) -> None:
+    def __init__(
+        self, sessions: ISessions, sources: ISourceResolver, vitals: Callable[[], Vitals], levels: Levels
+    ) -> None:
         self._sessions = sessions
         self._sources = sources
         self._vitals = vitals
+        self._levels = levels
         self.traffic = Traffic()
         self._metrics = Metrics(vitals, self.traffic)
 
@@ -83,6 +87,13 @@ class Routes:
         self._sessions.set_volume(session_id, volume)
         return _reply(request, bodies.VolumeSet(self._sessions.snapshot(session_id).status, session_id, volume))
 
+    @app.route("/session/<session_id>/log", methods=["POST"])
+    def log(self, request: IRequest, session_id: str) -> bytes:
+        session_id = ids.session_id(session_id)
+        level = bodies.decode_body(_body(request), bodies.SetLevel).level
+        self._levels.set(session_id, level)
+        return _reply(request, bodies.LevelSet(session_id, level))
+
     @app.route("/session/<session_id>/status", methods=["GET"])
     def status(self, request: IRequest, session_id: str) -> bytes:
         session_id = ids.session_id(session_id)
@@ -93,6 +104,10 @@ class Routes:
             self._count(told)
             told.head(request)
             return told.body
+
+    @app.route("/session/<session_id>/stats", methods=["GET"])
+    def stats(self, request: IRequest, session_id: str) -> bytes:
+        return _reply(request, self._sessions.stats(ids.session_id(session_id)))
 
     # --- all of them, and what may be played ---------------------------------------------------------------------
 
@@ -127,6 +142,17 @@ class Routes:
     @app.route("/health", methods=["GET"])
     def health(self, request: IRequest) -> bytes:
         return _reply(request, self._vitals())
+
+    @app.route("/health/live", methods=["GET"])
+    def live(self, request: IRequest) -> bytes:
+        return _reply(request, bodies.Probed("live"))
+
+    @app.route("/health/ready", methods=["GET"])
+    def ready(self, request: IRequest) -> bytes:
+        refusing = [reason for reason in self._vitals().reasons if reason.refuses]
+        if refusing:
+            raise NotReady(refusing)
+        return _reply(request, bodies.Probed("ready"))
 
     @app.route("/metrics", methods=["GET"])
     def metrics(self, request: IRequest) -> bytes:

@@ -9,6 +9,7 @@ resource sees the request; so what must not be read is turned away here, between
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
@@ -20,9 +21,10 @@ from twisted.web import http
 from twisted.web.server import Request, Site
 
 from audiosvc.api.guard import BODY_MOST, Guard
+from audiosvc.api.peers import Failures, Peer, peer_of
 from audiosvc.api.routes import Routes
 from audiosvc.api.turnstile import Turnstile
-from audiosvc.errors import AudioServiceError, BadRequest, BodyTooLarge
+from audiosvc.errors import AudioServiceError, BadRequest, BodyTooLarge, TooManyFailures, Unauthorized
 
 REQUEST_SECONDS = 10
 """For a request to arrive whole, and for the last answer of a connection to be taken."""
@@ -31,6 +33,12 @@ IDLE_SECONDS = 60
 """Between two requests on one connection."""
 
 CONNECTIONS_MOST = 256
+
+CONNECTIONS_MOST_A_PEER = 32
+"""Of these, for one address beyond this machine: on loopback all callers have the same one."""
+
+QUIET_SECONDS = 60
+"""Between two words in the log of connections that were closed for being too many."""
 
 HEADERS = {"Server": "audiosvc", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 """Of every answer."""
@@ -90,6 +98,7 @@ class ApiChannel(http.HTTPChannel):
 
     site: ApiSite
     transport: ITCPTransport
+    peer: Peer
     _log = Logger()
     _deadline: IDelayedCall | None = None
     _answering = False
@@ -101,11 +110,16 @@ class ApiChannel(http.HTTPChannel):
 
     def connectionMade(self) -> None:
         self.site.traffic.connections += 1
+        self.peer = peer_of(getattr(self.transport.getPeer(), "host", None))
+        self.site.open_by[self.peer] += 1
         super().connectionMade()
         self._start_deadline()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         self.site.traffic.connections -= 1
+        self.site.open_by[self.peer] -= 1
+        if not self.site.open_by[self.peer]:
+            del self.site.open_by[self.peer]
         self._over = True
         self._stop_deadline()
         super().connectionLost(reason)
@@ -146,6 +160,9 @@ class ApiChannel(http.HTTPChannel):
     def allHeadersReceived(self) -> None:
         request = self.requests[-1]
         request.refusal = self.site.guard.refusal(request.requestHeaders, self.length)
+        if isinstance(request.refusal, Unauthorized) and self.site.failures.too_many(self.peer, self.site.seconds()):
+            request.refusal = TooManyFailures()
+            request.requestHeaders.setRawHeaders(b"Connection", [b"close"])
         if request.refusal is not None and self.length != 0:
             # The parser goes on to answer a request without a body, with neither "100 Continue" nor another request.
             request.requestHeaders.removeHeader(b"Expect")
@@ -217,7 +234,7 @@ class ApiChannel(http.HTTPChannel):
 
 
 class ApiSite(Site):
-    """The API as a factory of connections, of which it keeps at most `CONNECTIONS_MOST`.
+    """The API as a factory of connections, of which it keeps at most `CONNECTIONS_MOST`, and fewer of one peer.
 
     A caller with a whole request to send gets in even where as many others drip theirs: past the limit the one whose
     deadline has run longest makes way, and only where none has one running is the new one closed.
@@ -227,7 +244,7 @@ class ApiSite(Site):
     requestFactory = ApiRequest
     noisy = False
     _log = Logger()
-    _full = False
+    _quiet_until = 0.0
 
     def __init__(self, reactor: IReactorTime, routes: Routes, guard: Guard) -> None:
         super().__init__(routes.resource(), reactor=reactor, timeout=IDLE_SECONDS)
@@ -235,18 +252,31 @@ class ApiSite(Site):
         self.guard = guard
         self.traffic = routes.traffic
         self.turnstile = Turnstile(reactor)
+        self.seconds = reactor.seconds
+        self.failures = Failures()
+        self.open_by: Counter[Peer] = Counter()
+        """Connections of each peer that has any."""
         self.unhurried: dict[ApiChannel, None] = {}
         """Connections with a deadline running, in the order of their deadlines."""
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        if self.traffic.connections < CONNECTIONS_MOST:
-            self._full = False
+        peer = peer_of(getattr(addr, "host", None))
+        if not peer.local and self.open_by[peer] >= CONNECTIONS_MOST_A_PEER:
+            rivals = [channel for channel in self.unhurried if channel.peer == peer]
+        elif self.traffic.connections >= CONNECTIONS_MOST:
+            rivals = list(self.unhurried)
+        else:
             return super().buildProtocol(addr)
         self.traffic.connections_refused += 1
-        if not self._full:
-            self._full = True
-            self._log.warn("Closing connections to the API: {most} are open", most=CONNECTIONS_MOST)
-        slowest = next(iter(self.unhurried), None)
+        if self.seconds() >= self._quiet_until:
+            self._quiet_until = self.seconds() + QUIET_SECONDS
+            self._log.warn(
+                "Closing connections to the API: {all} are open, {its} of them {peer}'s",
+                all=self.traffic.connections,
+                its=self.open_by[peer],
+                peer=peer.name or "this machine",
+            )
+        slowest = next(iter(rivals), None)
         if slowest is None:
             return None
         slowest.make_way()

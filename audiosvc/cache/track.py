@@ -179,8 +179,8 @@ def from_file(file: BinaryIO, name: str) -> Track:
     if magic != MAGIC or known > HEADER_MOST or not count:
         raise MalformedTrack("not a track")
     header = _read_header(take(known), name)
-    runs = [min(RUN, count - i) for i in range(0, count, RUN)]
-    sizes = [array("H", take(2 * run)) for run in runs]
+    # One after another: a count that is damaged is found out where the file ends.
+    sizes = [array("H", take(2 * min(RUN, count - i))) for i in range(0, count, RUN)]
     positions = array("q", take(8 * count)) if header.passed else None
     if positions is not None and any(a >= b for a, b in pairwise(positions)):
         raise MalformedTrack("the packets' positions are not in order")

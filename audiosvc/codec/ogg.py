@@ -110,17 +110,25 @@ def end_after(page: bytes) -> bytes:
 class OggMuxer:
     """One Ogg Opus stream at 48 kHz stereo: `headers`, then a page for each packet.
 
-    `serial` is 32 bits and tells the streams of one file apart. `title` and `artist` become tags.
+    `serial` is 32 bits and tells the streams of one file apart. `title` and `artist` become tags. One that goes on
+    with a stream begins behind its first `pages`, which hold `samples`.
     """
 
     def __init__(
-        self, serial: int, *, title: str | None = None, artist: str | None = None, pre_skip: int = PRE_SKIP
+        self,
+        serial: int,
+        *,
+        title: str | None = None,
+        artist: str | None = None,
+        pre_skip: int = PRE_SKIP,
+        pages: int = 0,
+        samples: int = 0,
     ) -> None:
         self._serial = serial
         self._tags = [("TITLE", title), ("ARTIST", artist)]
         self._pre_skip = pre_skip
-        self._sequence = 0
-        self._granule = 0
+        self._sequence = pages
+        self._granule = samples
 
     def headers(self) -> list[bytes]:
         """The pages that go before the audio: OpusHead, then OpusTags in as many pages as it needs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audiosvc.audio import SAMPLE_RATE
+from audiosvc.audio import FRAME_SAMPLES, SAMPLE_RATE
 from audiosvc.codec.ogg import MalformedPacket
 from audiosvc.codec.passing import Packer, Passed, Unpassable, parted, read_head
 from audiosvc.codec.webm import WebmDemuxer, WebmHead, WebmPacket
@@ -67,11 +67,13 @@ class WebmPassing:
             self.odd = "the WebM's sound does not begin at 0"
 
     def _read(self, head: WebmHead, packet: WebmPacket) -> None:
-        at = self._next
-        assert at is not None
-        if packet.time is not None:
-            # Rounded as it is: by these times FFmpeg finds the sample with which decoding has to go on.
-            at = packet.time - head.codec_delay
+        due = self._next
+        assert due is not None
+        # Rounded as it is: by these times FFmpeg finds the sample with which decoding has to go on.
+        at = due if packet.time is None else packet.time - head.codec_delay
+        if at < due - FRAME_SAMPLES:
+            self.odd = "the WebM goes back in time"
+            return
         try:
             parts = parted(packet.data)
         except MalformedPacket:

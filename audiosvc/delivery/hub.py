@@ -6,14 +6,17 @@ What a connection has given no credit for is paced in real time; for the rest cr
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 from audiosvc.delivery.stream import IConnection, Stream, Tally
 from audiosvc.flow.pacer import CATCH_UP, Pacer
 from audiosvc.interfaces import IFeed
+from audiosvc.session.stats import DeliveryStats
 from audiosvc.vitals import DeliveryVitals
 from audiosvc.wire.messages import CREDIT_MOST, Credit, Greeting, Line, Refused, SessionEvent, Subscribe
 
@@ -30,6 +33,8 @@ class Hub:
     `beat` is called with True at every tick before packets are asked for, with False when the ticks cease.
     """
 
+    log = Logger()
+
     def __init__(self, reactor: IReactorTime, consumer_timeout: float, beat: Callable[[bool], None]) -> None:
         self.pacer = Pacer(reactor, self._tick)
         self.tally = Tally()
@@ -41,6 +46,7 @@ class Hub:
         self._unheard: dict[str, IDelayedCall] = {}
         self._lingering: OrderedDict[str, IDelayedCall] = OrderedDict()
         self._turn = 0
+        self._skipped = 0
 
     # --- from sessions (IPacketSink) ----------------------------------------------------------------------------
 
@@ -76,6 +82,23 @@ class Hub:
     def held(self, session_id: str) -> bool:
         owner = self._streams[session_id].owner
         return owner is None or owner.paused or owner.credit.get(session_id) == 0
+
+    def unsent(self, session_id: str) -> int:
+        return self._streams[session_id].unsent
+
+    def stats(self, session_id: str) -> DeliveryStats:
+        stream = self._streams[session_id]
+        owner = stream.owner
+        credit = owner.credit.get(session_id) if owner is not None else None
+        return DeliveryStats(
+            late_packets=stream.late,
+            deficit_packets=stream.missed + stream.owed if credit is None else None,
+            largest_gap_ms=round(stream.largest_gap * 1000, 3),
+            credit_packets=credit,
+            held=self.held(session_id),
+            waiting_packets=stream.waiting,
+            unsent_bytes=owner.unsent_bytes if owner is not None else None,
+        )
 
     # --- from connections ---------------------------------------------------------------------------------------
 
@@ -127,9 +150,16 @@ class Hub:
         """The connection's socket takes bytes again."""
         for stream in list(self._streams.values()):
             if stream.owner is connection:
+                stream.rest()
                 self._serve(stream)
 
     # --- for tap -----------------------------------------------------------------------------------------------------
+
+    def let_go(self) -> None:
+        """Serve nobody any more: what is announced from here on, no client is told."""
+        self._connections.clear()
+        for stream in self._streams.values():
+            stream.owner = None
 
     def stop(self) -> None:
         """Cancel every timer."""
@@ -142,15 +172,27 @@ class Hub:
 
     def vitals(self) -> DeliveryVitals:
         tally = self.tally
+        gaps = (stream.largest_gap for stream in self._streams.values() if stream.feed is not None)
         return DeliveryVitals(
             connections=len(self._connections),
             packets=tally.packets,
             bytes=tally.bytes,
             underruns=tally.underruns,
+            late=tally.late,
+            missed=tally.missed,
+            largest_gap_ms=round(max(gaps, default=0.0) * 1000, 3),
             events_dropped=tally.events_dropped,
             lines_refused=tally.lines_refused,
             resent=tally.resent,
         )
+
+    def waiting(self) -> list[int]:
+        """Packets and events of each stream that wait for a client."""
+        return [stream.waiting for stream in self._streams.values()]
+
+    def unsent_bytes(self) -> list[int]:
+        """Of each connection, what its socket has not taken."""
+        return [connection.unsent_bytes for connection in self._connections]
 
     # --- who hears what --------------------------------------------------------------------------------------------
 
@@ -163,6 +205,7 @@ class Hub:
             if best is not stream.owner:
                 self._hand_over(stream, best)
             if best is None and stream.feed is not None and session_id not in self._unheard:
+                self.log.debug("{session}: no client takes its packets", session=session_id)
                 timeout = self._reactor.callLater(self._consumer_timeout, self._abandon, stream)
                 self._unheard[session_id] = timeout
 
@@ -172,6 +215,7 @@ class Hub:
             stream.detach()
             loser.flush()
         if new is not None:
+            self.log.debug("{session}: a client takes its packets", session=stream.session_id)
             self._hear(stream.session_id)
             stream.attach(new, new.held.pop(stream.session_id, None))
             self._serve(stream)
@@ -210,27 +254,63 @@ class Hub:
         if credit is None:
             if stream.pull(1 if stream.fresh else 0):
                 stream.fresh = False
+                stream.sent(self._reactor.seconds())
             self.pacer.start()
         else:
-            owner.credit[stream.session_id] = credit - stream.pull(credit)
+            sent = stream.pull(credit)
+            owner.credit[stream.session_id] = credit - sent
+            self._wait(stream, sent, wanting=sent < credit)
         owner.flush()
+
+    def _wait(self, stream: Stream, sent: int, *, wanting: bool) -> None:
+        """So many packets were `sent` for credit; `wanting` if there was credit for more."""
+        if not wanting or stream.feed is None or not stream.feed.flowing:
+            if sent and stream.waits_since != math.inf:
+                stream.sent(self._reactor.seconds())
+            stream.rest()
+        elif sent or stream.waits_since == math.inf:
+            stream.sent(self._reactor.seconds())
+
+    def _bound(self, stream: Stream, owed: int, skipped: int) -> int:
+        """How many of the packets `owed` are made good. The others are missed, with those of the ticks `skipped`."""
+        if (missed := owed + skipped - CATCH_UP) <= 0:
+            return owed
+        stream.missed += missed
+        self.tally.missed += missed
+        return CATCH_UP
 
     def _tick(self, due: int) -> None:
         """Send what `due` ticks owe every paced stream, a write a connection; rest when nobody is owed anything."""
         self._beat(True)
+        now = self._reactor.seconds()
+        skipped = self.pacer.skipped - self._skipped
+        self._skipped += skipped
         pacing = False
         for stream in list(self._streams.values()):
             owner = stream.owner
             if owner is None or stream.session_id in owner.credit:
                 continue
             if owner.paused or not stream.due:
-                stream.owed = 0
+                stream.rest()
                 continue
             pacing = True
-            owed = min(stream.owed + due, CATCH_UP)
-            owed -= stream.pull(owed)
+            owed = stream.owed + due
+            if owed > 1:
+                owed = self._bound(stream, owed, skipped)
+            if sent := stream.pull(owed):
+                gap = now - stream.waits_since
+                if gap > stream.largest_gap:
+                    stream.largest_gap = gap
+                stream.waits_since = now
+                if owed > 1:
+                    # All but the newest were due at earlier ticks.
+                    late = min(sent, owed - 1)
+                    stream.late += late
+                    self.tally.late += late
+                owed -= sent
             if owed and (feed := stream.feed) is not None and feed.flowing:
                 stream.owed = owed
+                stream.waits_since = min(stream.waits_since, now)
                 feed.underran()
                 self.tally.underruns += 1
             else:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
+
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -12,6 +15,7 @@ from zope.interface import implementer
 
 from audiosvc import __version__
 from audiosvc.delivery.hub import Hub
+from audiosvc.delivery.strangers import stranger
 from audiosvc.delivery.wishes import Wishes
 from audiosvc.wire.codec import BadLine, LineDecoder, encode_event
 from audiosvc.wire.messages import FEATURES, PROTOCOL, Held, Hello, Refused
@@ -56,6 +60,9 @@ class Connection(Protocol):
 
     def connectionMade(self) -> None:
         home = self._home
+        if home.refuses(self.transport):
+            self.transport.abortConnection()
+            return
         self.put(encode_event(Hello(PROTOCOL, FEATURES, f"audiosvc/{__version__}")))
         if len(home.connections) >= CONNECTIONS_MOST:
             self._refuse("too_many_connections", f"at most {CONNECTIONS_MOST} clients are served")
@@ -92,6 +99,12 @@ class Connection(Protocol):
         self.paused = True
         self.transport.unregisterProducer()
         self.transport.loseConnection()
+
+    @property
+    def unsent_bytes(self) -> int:
+        transport = self.transport
+        # Where Twisted keeps what is written, before its socket takes it; there is no public name for the last of them.
+        return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
 
     # --- to the hub and its streams ---------------------------------------------------------------------------------
 
@@ -131,7 +144,7 @@ class Connection(Protocol):
         self._home.hub.tally.lines_refused += 1
         if self._refused == 1:
             # The first tells the operator; the rest are counted.
-            self.log.warn("refused a client: {code} {message}", code=code, message=message)
+            self.log.warn("refused a client: {code} {reason}", code=code, reason=message)
         self.put(encode_event(Refused(code, message)))
         self.flush()
 
@@ -140,16 +153,31 @@ class DeliveryFactory(Factory):
     """Makes connections for the hub, and lets go of them all at the end."""
 
     noisy = False
+    log = Logger()
 
-    def __init__(self, reactor: IReactorTime, hub: Hub) -> None:
+    def __init__(
+        self, reactor: IReactorTime, hub: Hub, stranger: Callable[[socket.socket], int | None] = stranger
+    ) -> None:
         self.reactor = reactor
         self.hub = hub
         self.connections: set[Connection] = set()
         self._order = 0
+        self._stranger = stranger
+        self._strangers: set[int] = set()
 
     def buildProtocol(self, addr: IAddress | None) -> Connection:
         self._order += 1
         return Connection(self, self._order)
+
+    def refuses(self, transport: Server) -> bool:
+        """Whether its client is somebody who is not served."""
+        uid = self._stranger(transport.getHandle())
+        if uid is None:
+            return False
+        if uid not in self._strangers:
+            self._strangers.add(uid)
+            self.log.warn("refused a client of another user, {uid}; those that follow are not told", uid=uid)
+        return True
 
     def close(self) -> Deferred[None]:
         """Close every connection; fires when all are gone, those that do not read after `FLUSH_SECONDS`."""

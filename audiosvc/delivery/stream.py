@@ -6,6 +6,7 @@ going back to what a client really holds is moving entries from the ring's end t
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -39,6 +40,10 @@ RING_ENTRIES = 600
 RING_BYTES = 256 * 1024
 """More than `RING_ENTRIES` are kept below this: as much as a socket and its transport hold of small packets, unread."""
 
+EVENT_BYTES = 128
+"""What an event counts for among those: less than most take on the wire. If it counted nothing, a session that is
+played and stopped again and again, and never heard, would keep all of them."""
+
 WAITING_MOST = 1000
 """Events that may wait for a client, a stream."""
 
@@ -61,8 +66,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def size(self) -> int:
-        """Bytes a packet takes on the wire; events are few and count nothing."""
-        return HEAD_BYTES + len(self.what) if isinstance(self.what, bytes) else 0
+        """Bytes it takes on the wire, or counts for."""
+        return HEAD_BYTES + len(self.what) if isinstance(self.what, bytes) else EVENT_BYTES
 
 
 @dataclass
@@ -73,6 +78,8 @@ class Tally:
     bytes: int = 0
     resent: int = 0
     underruns: int = 0
+    late: int = 0
+    missed: int = 0
     events_dropped: int = 0
     lines_refused: int = 0
 
@@ -95,6 +102,10 @@ class IConnection(Protocol):
     def paused(self) -> bool:
         """Whether its socket is full."""
 
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes written that its socket has not taken."""
+
     def hears(self, more: int) -> None:
         """It is the owner of so many `more` streams, or fewer."""
 
@@ -108,6 +119,9 @@ class IConnection(Protocol):
 class Stream:
     """The stream of `session_id`. `owner` is the connection that hears it now, `owed` the paced packets it is due.
 
+    `late` packets of its track went out a frame or more after they were due, `missed` ones were given up, and
+    `largest_gap` is the longest time in seconds without one that was due. One has been due since `waits_since`, the
+    time of the last packet or of the credit for the next; that is infinite where none is.
     While `pulling`, what the feed calls back for is part of that pull: it asks for no other and writes nothing.
     """
 
@@ -116,6 +130,10 @@ class Stream:
         self.owner: IConnection | None = None
         self.feed: IFeed | None = None
         self.owed = 0
+        self.late = 0
+        self.missed = 0
+        self.largest_gap = 0.0
+        self.waits_since = math.inf
         self.fresh = False
         self.pulling = False
         self._tally = tally
@@ -132,10 +150,12 @@ class Stream:
     def open(self, feed: IFeed) -> None:
         """A track begins."""
         self.feed = feed
-        self.owed = 0
+        self.owed = self.late = self.missed = 0
+        self.largest_gap = 0.0
+        self.waits_since = math.inf
         self.fresh = True
         self._track_id = feed.track_id
-        self._number = 0
+        self._number = feed.sent
 
     def close(self) -> None:
         """The track's terminal event is in its place."""
@@ -146,6 +166,8 @@ class Stream:
         if isinstance(event, Seeked):
             self.owed = 0
             self.fresh = True
+        if isinstance(event, (Seeked, Paused)):
+            self.waits_since = math.inf
         entry = Entry(event.track_id, self._number, event, self.feed.position if self.feed is not None else 0.0)
         if self.owner is None or self.owner.paused or self._waiting:
             self._waiting.append(entry)
@@ -175,6 +197,26 @@ class Stream:
             self.pulling = False
         return sent
 
+    def sent(self, now: float) -> None:
+        """A packet was sent, after whatever time without one."""
+        self.largest_gap = max(self.largest_gap, now - self.waits_since)
+        self.waits_since = now
+
+    def rest(self) -> None:
+        """No packet is due."""
+        self.owed = 0
+        self.waits_since = math.inf
+
+    @property
+    def waiting(self) -> int:
+        """Packets and events that could not be sent yet."""
+        return len(self._waiting)
+
+    @property
+    def unsent(self) -> int:
+        """Packets among them."""
+        return sum(entry.is_packet for entry in self._waiting)
+
     @property
     def waits(self) -> bool:
         """Whether there is something that could not be sent yet."""
@@ -201,7 +243,7 @@ class Stream:
         """Make `connection` the owner, going back to what it holds; the next `pull` says where the stream stands."""
         self.owner = connection
         connection.hears(1)
-        self.owed = 0
+        self.rest()
         self._told = False
         if held is not None:
             self._tally.resent += self._rewind(held)
@@ -224,6 +266,11 @@ class Stream:
     def _rewind(self, held: Held | int) -> int:
         """Let everything behind the packet that is held wait once more; 0 where the ring does not reach back so far."""
         track_id, packets = (self._track_id, held) if isinstance(held, int) else (held.track_id, held.packets)
+        if not self._ring and not self._waiting:
+            # Taken up after a restart of the daemon: what was sent before can only be made anew.
+            if self.feed is not None and track_id == self._track_id and self.feed.rewind(packets):
+                self._number = packets
+            return 0
         behind = (i for i, e in enumerate(self._ring) if e.track_id == track_id and e.before >= packets)
         keep = next(behind, None)
         if keep is None or self._ring[keep].before > packets:
@@ -241,8 +288,10 @@ class Stream:
         if self._ring:
             last = self._ring[-1]
             return None if isinstance(last.what, TERMINAL) else (last.track_id, last.before + last.is_packet)
-        first = self._waiting[0] if self._waiting else None
-        if first is None or isinstance(first.what, Ready) or (isinstance(first.what, TERMINAL) and not first.before):
+        if not self._waiting:
+            return (self._track_id, self._number) if self.feed is not None and self._number else None
+        first = self._waiting[0]
+        if isinstance(first.what, Ready) or (isinstance(first.what, TERMINAL) and not first.before):
             return None
         return first.track_id, first.before
 
@@ -289,5 +338,6 @@ class Stream:
             self._tally.bytes += size
         else:
             owner.put(encode_event(cast(Event, what)))
+            self._ring_bytes += EVENT_BYTES
         while len(self._ring) > RING_ENTRIES and self._ring_bytes > RING_BYTES:
             self._ring_bytes -= self._ring.popleft().size

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from shlex import quote
 
 from audiosvc.audio import FRAME_SAMPLES, FRAME_SECONDS, SAMPLE_RATE
 from audiosvc.codec.passing import LEAD_SECONDS
 from audiosvc.errors import UnsupportedUrl
 from audiosvc.ffmpeg.binary import demuxer_options
 from audiosvc.ffmpeg.report import COLOURS
+from audiosvc.log.lines import bare
 from audiosvc.sources.model import File, Http, Media, Source, Tone
 
 ALLOC_MOST = 64 * 1024 * 1024
@@ -84,6 +88,9 @@ NO_WAY_OUT = {"http_proxy": "http://127.0.0.1:0"}
 """In the environment of a child without a permit. No port is 0, so it fetches nothing at all; without a proxy it would
 fetch from anywhere."""
 
+_NOT_SHOWN = ("-headers", "-codec_whitelist", "-format_whitelist")
+"""Options whose values are secret, or long and always the same."""
+
 _PROTOCOLS = "http,https,tcp,tls,crypto,httpproxy"
 
 
@@ -141,6 +148,19 @@ def probe_argv(ffmpeg: str, source: Source) -> list[str]:
     media = source.media
     opened = _tone(media, 0.0, None) if isinstance(media, Tone) else _opened(ffmpeg, media, 0.0)
     return [*_common(ffmpeg), *opened]
+
+
+@dataclass(frozen=True, repr=False)
+class Shown:
+    """`argv` as it is logged, if it is: without headers, in which are cookies, and with URLs bare."""
+
+    argv: Sequence[str]
+
+    def __str__(self) -> str:
+        pairs = pairwise(("", *self.argv))
+        return " ".join("…" if before in _NOT_SHOWN else quote(bare(word)) for before, word in pairs)
+
+    __repr__ = __str__
 
 
 def headers_sent(headers: Mapping[str, str]) -> dict[str, str]:

@@ -12,9 +12,11 @@ import fcntl
 import os
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from audiosvc.interfaces import IReactor
 
 PIPE_BYTES = 256 * 1024
 """Asked of the kernel for PCM: 1.4 s of sound. 64 MiB for all pipes of a user is Linux's usual soft limit."""
@@ -26,7 +28,7 @@ READ_MOST = 64 * 1024
 class PullPipe:
     """The reading end `fd`, which it owns and closes. All calls are the reactor thread's."""
 
-    def __init__(self, reactor: IReactorFDSet, fd: int) -> None:
+    def __init__(self, reactor: IReactor, fd: int) -> None:
         self._reactor = reactor
         self._fd = fd
         self._readable: Callable[[], None] | None = None
@@ -52,7 +54,9 @@ class PullPipe:
             if self._readable is not None:
                 self._readable = None
                 self._reactor.removeReader(self)
-            os.close(self._fd)
+            # Not at once: the reactor may have an event of it in hand, "hung up" perhaps, and looks by the number whose
+            # that is. A connection that came to this number meanwhile would be taken for lost.
+            self._reactor.callLater(0, os.close, self._fd)
             self._fd = -1
 
     def fileno(self) -> int:

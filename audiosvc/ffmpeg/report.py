@@ -186,6 +186,11 @@ class Report:
         return next((int(match[1]) for match in found if match), None)
 
     @property
+    def last_trouble(self) -> str | None:
+        """What FFmpeg warned of or complained about last, as it said it."""
+        return self._troubles[-1] if self._troubles else None
+
+    @property
     def prepared(self) -> bool:
         """Whether FFmpeg had all it takes to give sound: it made out the source, and can decode what is in it."""
         return self._giving

@@ -78,6 +78,7 @@ class DirectOpening:
 
     log = Logger()
     counting = 0.0
+    child = None
     trouble: AudioServiceError | None = None
     """`report` has it all."""
 
@@ -102,6 +103,7 @@ class DirectOpening:
         self.killed: AudioServiceError | None = None
         self.denial: AudioServiceError | None = None
         self.gone: Deferred[None] | None = None
+        self.received = 0
         self._reactor = workshop.reactor
         self._opener = opener
         self._place = place
@@ -130,6 +132,8 @@ class DirectOpening:
         if self._dropped:
             return
         self.gone = Deferred()
+        at = round(self._at / SAMPLE_RATE, 3)
+        self.log.debug("{session}: the daemon reads it itself, from {at} s on", session=self._label, at=at)
         self._watch.touch()
         self._preparing = Deferred.fromCoroutine(self._prepare())
         self._preparing.addCallbacks(self._prepared, self._failed)
@@ -208,6 +212,7 @@ class DirectOpening:
             except SourceEndedEarly:
                 data, self.report.broken = None, True
             if data:
+                self.received += len(data)
                 self._feed(data)
             elif data is None:
                 self._finish()
@@ -224,7 +229,7 @@ class DirectOpening:
             self._flow()
         self._passed += passed
         if passing.odd is not None and passing.unpassable is None:
-            self.log.info("{label}: {reason}; it is left to FFmpeg", label=self._label, reason=passing.odd)
+            self.log.info("{session}: {reason}; it is left to FFmpeg", session=self._label, reason=passing.odd)
             self.odd = True
             self._landmarks.chained = self._flowing and passing.odd == MORE_STREAMS
             self._finish()
@@ -234,6 +239,9 @@ class DirectOpening:
     def _flow(self) -> None:
         """The first of the sound is there."""
         self._flowing = True
+        self.log.debug(
+            "{session}: packets come, out of {container}", session=self._label, container=self.report.container
+        )
         self._watch.stop()
         self._watch = Watch(self._reactor, STALL_SECONDS, self._stalled)
 
@@ -292,14 +300,14 @@ class DirectOpening:
             self.report.note(error)
         else:
             if not isinstance(error, Odd):
-                self.log.failure("a source could not be read", failure)
-            self.log.info("{label}: {reason}; it is left to FFmpeg", label=self._label, reason=str(error))
+                self.log.failure("{session}: a source could not be read", failure, session=self._label)
+            self.log.info("{session}: {reason}; it is left to FFmpeg", session=self._label, reason=str(error))
             self.odd = True
         self._exhausted = True
         self._later(self._end)
 
     def _stalled(self) -> None:
-        self.log.warn("{label}: the source gives nothing", label=self._label)
+        self.log.warn("{session}: the source gives nothing", session=self._label)
         if self._again or self.began:
             self.killed = SourceTimeout()
         else:
@@ -344,7 +352,7 @@ class DirectOpening:
                 except BlockedAddress:
                     raise
                 except (AudioServiceError, Odd, Refused):
-                    self.log.debug("{label}: it does not show how long it is", label=self._label)
+                    self.log.debug("{session}: it does not show how long it is", session=self._label)
             self._describe(passing.head)
         return source
 
@@ -424,4 +432,5 @@ class DirectOpening:
             await there
             if not self._again:
                 self._watch.touch()
+        self.received += len(data or b"")
         return data

@@ -24,6 +24,8 @@ class KeptOpening:
     denial: AudioServiceError | None = None
     trouble: AudioServiceError | None = None
     counting = 0.0
+    child = None
+    received = 0
     held = 0
     """The packets are the cache's."""
 

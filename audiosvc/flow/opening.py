@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from audiosvc.audio import CHANNELS, FRAME_BYTES, FRAME_SECONDS, SAMPLE_BYTES, SAMPLE_RATE
 from audiosvc.codec.passing import Passed, Passing
 from audiosvc.errors import AudioServiceError, DecoderFailed, SourceEndedEarly, SourceTimeout
-from audiosvc.ffmpeg.command import copy_argv, decode_argv
+from audiosvc.ffmpeg.command import Shown, copy_argv, decode_argv
 from audiosvc.ffmpeg.pipes import PIPE_BYTES
 from audiosvc.ffmpeg.process import Child, Pending
 from audiosvc.ffmpeg.report import Report
@@ -113,6 +113,7 @@ class Opening:
         except AudioServiceError as error:
             self._failed(error)
             return
+        self.log.debug("{session}: FFmpeg is started: {command}", session=self._label, command=Shown(argv))
         if workshop.door is not None and isinstance(self._source.media, Http):
             self._permit = workshop.door.permit(self._label)
         self._pending = workshop.spawner.spawn(argv, self.report, self._started, self._failed, self._permit)
@@ -168,6 +169,14 @@ class Opening:
     def held(self) -> int:
         """Bytes of memory that they take."""
         return len(self.left) + sum(len(each.packet) for each in self._passed)
+
+    @property
+    def child(self) -> Child | None:
+        return None if self.over or self._dropped else self._child
+
+    @property
+    def received(self) -> int | None:
+        return self._permit.received if self._permit is not None else None
 
     @property
     def unpassable(self) -> bool:
@@ -232,6 +241,12 @@ class Opening:
     def _give(self) -> None:
         """Its first sound is there, and so what it says of its input has been said."""
         self._giving = True
+        self.log.debug(
+            "{session}: FFmpeg gives sound, of {container} with {codec}",
+            session=self._label,
+            container=self.report.container,
+            codec=self.report.codec,
+        )
         if self._position > 0 and self._passing is None:
             self._early = _bytes(self._position if self._counted else self.report.early)
         if self._permit is not None:
@@ -264,6 +279,7 @@ class Opening:
 
     def _started(self, child: Child) -> None:
         self._child = child
+        self.log.debug("{session}: FFmpeg runs as process {pid}", session=self._label, pid=child.pid)
         child.gone.addCallback(lambda _: self._reaped(child))
         self._opener.opening_started(self)
 
@@ -282,7 +298,7 @@ class Opening:
 
     def _stalled(self) -> None:
         assert self._child is not None
-        self.log.warn("{label}: FFmpeg gives nothing and is killed", label=self._label)
+        self.log.warn("{session}: FFmpeg gives nothing and is killed", session=self._label)
         self._child.hear()
         if not isinstance(self._source.media, Http):
             self.killed = DecoderFailed("FFmpeg gave nothing")
@@ -311,6 +327,12 @@ class Opening:
         self._piece, self.over = b"", True
         if self.killed is None and child.signal is not None and not self._complete:
             self.killed = DecoderFailed("FFmpeg was killed")
+        self.log.debug(
+            "{session}: FFmpeg is gone, by signal {signal}; the last that it said of trouble: {trouble}",
+            session=self._label,
+            signal=child.signal,
+            trouble=self.report.last_trouble,
+        )
         self._opener.opening_over(self)
 
     def _stop_timers(self) -> None:

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 
 from audiosvc.codec.passing import Passed
 from audiosvc.errors import AudioServiceError
+from audiosvc.ffmpeg.process import Child
 from audiosvc.ffmpeg.report import Report
 
 
@@ -76,6 +77,14 @@ class IOpening(Protocol):
     @property
     def held(self) -> int:
         """Bytes of memory that they take."""
+
+    @property
+    def child(self) -> Child | None:
+        """The FFmpeg that is at it; None where there is none, or none any more."""
+
+    @property
+    def received(self) -> int | None:
+        """Bytes of the source that were read; None where that is not known."""
 
     @property
     def unpassable(self) -> bool:

@@ -60,12 +60,16 @@ class Overload:
 
     def admit(self, *, light: bool) -> None:
         """One more session; `light` is one that is passed on as it is. Raises `Overloaded`."""
-        if self._mode != "off" and self._pressure.refuses(light=light):
+        if self.refuses(light=light):
             self._refused += 1
             raise Overloaded()
         if not light:
             self._pressure.let_in()
             self._set()
+
+    def refuses(self, *, light: bool) -> bool:
+        """Whether `admit` would."""
+        return self._mode != "off" and self._pressure.refuses(light=light)
 
     def vitals(self) -> OverloadVitals:
         return OverloadVitals(
@@ -74,7 +78,7 @@ class Overload:
             load=round(self._pressure.load, 3),
             complexity=self._workshop.complexity,
             reduced=not self._workshop.full,
-            refusing=self._mode != "off" and self._pressure.refuses(light=False),
+            refusing=self.refuses(light=False),
             refused=self._refused,
         )
 
@@ -84,6 +88,7 @@ class Overload:
         self._before = now
         seconds, own, busy, encoding, frames = (after - then for after, then in zip(now, before, strict=True))
         settled, new = self._workshop.spawner.take_work()
+        self._workshop.spawner.look_at_memory()
         reading = Reading(
             seconds=seconds,
             cores_used=(own + settled) / seconds,

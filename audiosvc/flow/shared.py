@@ -11,6 +11,7 @@ that volume has a packet for him, and goes on there.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
@@ -20,7 +21,7 @@ from twisted.logger import Logger
 from audiosvc.audio import FRAME_SAMPLES, FRAMES_PER_SECOND, SAMPLE_RATE
 from audiosvc.errors import AudioServiceError
 from audiosvc.ffmpeg.report import Report
-from audiosvc.flow.pipeline import HIGH_WATER, LAG_SECONDS, IPipelineReader, IPlayback, Pipeline
+from audiosvc.flow.pipeline import HIGH_WATER, LAG_SECONDS, IPipelineReader, IPlayback, Pipeline, Works
 from audiosvc.flow.workshop import Workshop
 from audiosvc.sources.model import Http, Source
 
@@ -171,6 +172,10 @@ class Broadcast:
         self._broadcasts.remove(self)
         self._tally.broadcasts -= 1
         return self.pipeline.close()
+
+    @property
+    def listeners(self) -> int:
+        return len(self._places)
 
     @property
     def alone(self) -> bool:
@@ -434,6 +439,11 @@ class Listener:
         return self._place.broadcast.pipeline.report
 
     @property
+    def works(self) -> Works:
+        broadcast = self._place.broadcast
+        return replace(broadcast.pipeline.works, mode="shared", listeners=broadcast.listeners)
+
+    @property
     def ready(self) -> int:
         return self._place.ready if self._left is None else min(self._place.ready, self._left)
 
@@ -462,8 +472,8 @@ class Listener:
         """Nothing will come there but what is ready."""
         if place is self._next and not place.ready:
             self.log.warn(
-                "{label}: the volume stays as it is: {error}",
-                label=self._label,
+                "{session}: the volume stays as it is: {error}",
+                session=self._label,
                 error=place.broadcast.pipeline.failure or "the source ended",
             )
             self._drop_next()

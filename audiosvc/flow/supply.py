@@ -23,6 +23,7 @@ from audiosvc.codec.ogg import PRE_SKIP
 from audiosvc.codec.passing import Passed
 from audiosvc.errors import AudioServiceError, ExtractionFailed, SourceTimeout, SpawnFailed
 from audiosvc.ffmpeg.pipes import PIPE_BYTES
+from audiosvc.ffmpeg.process import Child
 from audiosvc.ffmpeg.report import Report
 from audiosvc.flow.direct import DirectOpening, Landmarks, find_place
 from audiosvc.flow.kept import KeptOpening
@@ -45,6 +46,10 @@ third is the end."""
 
 PROGRESS_BYTES = SAMPLE_RATE * WHOLE
 """A second of sound. A source that gives less at each opening is not worth a process each time."""
+
+STALE_SECONDS = 60.0
+"""How much a live playlist has to give for it to count. One that nobody writes to any more gives its last segments
+again at each opening: three of them, of some 10 s."""
 
 EDGE_SECONDS = 1.0
 """A live source that lets one wait this long has given all there is."""
@@ -91,6 +96,10 @@ class Supply:
         refresh: Callable[[], Deferred[Source]],
         kept: Track | None = None,
     ) -> None:
+        self.opened_at: float | None = None
+        """When the source was opened for the first time."""
+        self.sound_at: float | None = None
+        """When the first sound came out of it."""
         self.opened = 0
         """How often the source was opened for what was given."""
         self.report = Report()
@@ -112,6 +121,9 @@ class Supply:
         self._landmarks = Landmarks()
         self._odd = False
         """Whether it takes FFmpeg to copy the source."""
+        self._newest: IOpening | None = None
+        self._received: int | None = 0
+        """Bytes read by all openings before that."""
         self._openings: deque[IOpening] = deque()
         """The newest last; those before it are over, and what they left is read first."""
         self._given = 0
@@ -155,6 +167,7 @@ class Supply:
         if self.resting:
             self.resting = False
             self._unread.touch()
+            self.log.debug("{session}: somebody reads again", session=self._label)
             self._open()
 
     def rejoin(self) -> None:
@@ -166,6 +179,8 @@ class Supply:
 
     def turn(self, copied: bool, back: float) -> None:
         """Go on in the other way from where the sound was read to, less `back` seconds."""
+        way = "passed on" if copied else "decoded"
+        self.log.debug("{session}: from here on it is {way}", session=self._label, way=way)
         self._copied = copied
         self._origin -= back
         self._over, self.failure = False, None
@@ -185,6 +200,16 @@ class Supply:
     def position(self) -> float:
         """Seconds of the source at which goes on what was read."""
         return self._origin + _seconds(self._given)
+
+    @property
+    def child(self) -> Child | None:
+        """The FFmpeg that is at it; None where there is none."""
+        return self._newest.child if self._newest is not None else None
+
+    @property
+    def received(self) -> int | None:
+        """Bytes of the source that were read; None where that is not known."""
+        return _both(self._received, self._newest.received if self._newest is not None else 0)
 
     @property
     def unpassable(self) -> bool:
@@ -257,6 +282,8 @@ class Supply:
     def _begin(self, opening: IOpening) -> bool:
         """The first sound of `opening` is read now. False if it lies behind the end."""
         opening.began = True
+        if self.sound_at is None:
+            self.sound_at = self._workshop.reactor.seconds()
         self.report = report = opening.report
         self._learn(report)
         length = None if self.live or report.guessed else report.duration
@@ -286,7 +313,8 @@ class Supply:
         self._opened_at = self._reached
         position = self._origin + _seconds(self._reached)
         left = None if self._until is None else max(0.0, self._until - position)
-        opening = self._make(position, left)
+        self._received = self.received
+        opening = self._newest = self._make(position, left)
         self.opened = self.opened + 1 if self._reached else 1
         opening.report.on_title = self._reader.supply_titled
         self._openings.append(opening)
@@ -328,6 +356,8 @@ class Supply:
 
     def opening_started(self, opening: IOpening) -> None:
         assert opening.gone is not None
+        if self.opened_at is None:
+            self.opened_at = self._workshop.reactor.seconds()
         self._gone = opening.gone
         if not self._reached and self._deadline is None:
             wait = FIRST_PACKET_SECONDS + opening.counting
@@ -404,10 +434,12 @@ class Supply:
     def _again(self, error: AudioServiceError) -> None:
         """Open the source again, unless that was in vain too often."""
         reached = self._reached
-        self._failures = 0 if reached - self._failed_at >= PROGRESS_BYTES else self._failures + 1
+        stale = self.live and self.report.container == "hls"
+        progress = STALE_SECONDS * SAMPLE_RATE * WHOLE if stale else PROGRESS_BYTES
+        self._failures = 0 if reached - self._failed_at >= progress else self._failures + 1
         self._failed_at = reached
         position = round(self._origin + _seconds(reached), 3)
-        self.log.info("{label}: {code} at {position} s", label=self._label, code=error.code, position=position)
+        self.log.info("{session}: {code} at {position} s", session=self._label, code=error.code, position=position)
         if self._failures == len(DELAYS):
             self._end(error)
             return
@@ -431,6 +463,7 @@ class Supply:
         if not self._source.extracted or (before is not None and reached - before < PROGRESS_BYTES):
             self._end(error)
             return
+        self.log.debug("{session}: {code}, the URL is looked up anew", session=self._label, code=error.code)
         self._cancel_deadline()
         self._refreshing = self._refresh().addCallbacks(self._refreshed, self._unrefreshed)
 
@@ -443,7 +476,7 @@ class Supply:
         if failure.check(CancelledError):
             return
         if not failure.check(AudioServiceError):
-            self.log.failure("the resolver failed", failure)
+            self.log.failure("{session}: the resolver failed", failure, session=self._label)
         self._end(failure.value if isinstance(failure.value, AudioServiceError) else ExtractionFailed())
 
     def _rest(self) -> None:
@@ -451,6 +484,7 @@ class Supply:
         if self._callback is not None:
             self._unread.touch()
         else:
+            self.log.debug("{session}: nobody reads, the source is let go", session=self._label)
             self._forget()
             self.resting = True
 
@@ -496,3 +530,8 @@ class Supply:
 def _seconds(pcm: int) -> float:
     """How long `pcm` bytes of sound last."""
     return pcm / (WHOLE * SAMPLE_RATE)
+
+
+def _both(some: int | None, more: int | None) -> int | None:
+    """Their sum, where both are known."""
+    return None if some is None or more is None else some + more

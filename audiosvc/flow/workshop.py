@@ -21,6 +21,8 @@ class Tally:
     dropped: int = 0
     broadcasts: int = 0
     listeners: int = 0
+    encoded: int = 0
+    """Frames, with those of PCM."""
 
     def vitals(self) -> SourceVitals:
         return SourceVitals(

@@ -17,14 +17,14 @@ ANSWER_HEAD_MOST = 65536
 
 _TARGET = re.compile(
     rb"""(?P<scheme>[a-z][a-z0-9+.-]*)://
-    (?P<authority>(?P<host>\[[0-9a-f:.]+\]|[^\[\]:/?\#@%\\]+)(?::(?P<port>[0-9]{0,5}))?)
+    (?P<authority>(?P<host>\[[0-9a-f:.]+\]|[^\[\]:/?\#@%\\\x80-\xff]+)(?::(?P<port>[0-9]{0,5}))?)
     (?P<path>/[^\#]*|\?[^\#]*)?""",
     re.VERBOSE | re.IGNORECASE,
 )
-_AUTHORITY = re.compile(rb"(?P<host>\[[0-9a-f:.]+\]|[^\[\]:/?#@%\\]+):(?P<port>[0-9]{1,5})", re.IGNORECASE)
+_AUTHORITY = re.compile(rb"(?P<host>\[[0-9a-f:.]+\]|[^\[\]:/?#@%\\\x80-\xff]+):(?P<port>[0-9]{1,5})", re.IGNORECASE)
 _LINE = re.compile(rb"[^\n]*\n")
 _HEAD_END = re.compile(rb"\n\r?\n")
-_INFORMATION = re.compile(rb"HTTP/[0-9.]+ +1\d\d\b")
+_INFORMATION = re.compile(rb"(?:HTTP/[0-9.]+|ICY)[ \t]+1[0-9]{2}(?![0-9])")
 
 _STATUS = re.compile(rb"(?:HTTP/1\.[0-9]|ICY)[ \t]+([0-9]{3})(?![0-9])[^\n]*\n")
 _HEADER = re.compile(rb"^([-!#$%&'*+.^_`|~0-9a-zA-Z]+)[ \t]*:[ \t]*([^\x00\r\n\v\f]*?)[ \t]*\r?$", re.MULTILINE)

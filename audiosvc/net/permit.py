@@ -59,7 +59,7 @@ class Permit:
         self._reactor = reactor
         self._closed: Callable[[Permit], None] | None = closed
         self._most = most
-        self._answered = 0
+        self.received = 0
         self._left = float(REQUESTS_FIRST)
         self._filled: float | None = None
         # Without its scheme, or with https, FFmpeg and yt-dlp go past the proxy without a word.
@@ -99,8 +99,8 @@ class Permit:
 
     def answered(self, size: int) -> None:
         """So many more bytes of answers; raises `ExtractionFailed` once they are more than the permit allows."""
-        self._answered += size
-        if self._most is not None and self._answered > self._most:
+        self.received += size
+        if self._most is not None and self.received > self._most:
             raise ExtractionFailed(f"the page takes more than {self._most >> 20} MiB to read")
 
     def fail(self, connection: IConnection, error: AudioServiceError) -> None:
@@ -112,4 +112,4 @@ class Permit:
         """Remember what was refused; the first of it stands, and is all that is logged."""
         if self.denial is None:
             self.denial = error
-            self.log.warn("refused to {label}: {reason}", label=self._label, reason=error.message)
+            self.log.warn("refused to {holder}: {reason}", holder=self._label, reason=error.message)

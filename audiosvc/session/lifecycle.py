@@ -17,6 +17,19 @@ from audiosvc.sources.model import Source
 from audiosvc.wire.messages import Status, StopReason
 
 # --- states: each carries only what exists in it ----------------------------------------------------------------
+#
+# `told`: the listeners have heard of the track, in a daemon before this one. There is no `ready` then, and what happens
+# to it they are told at once.
+
+
+@dataclass(frozen=True)
+class Resting:
+    """Taken up after a restart at `at` seconds, where it stood; the URL is not looked up yet."""
+
+    epoch: int
+    at: float
+    paused: bool
+    told: bool
 
 
 @dataclass(frozen=True)
@@ -26,16 +39,18 @@ class Resolving:
     epoch: int
     at: float
     paused: bool = False
+    told: bool = False
 
 
 @dataclass(frozen=True)
 class Opening:
-    """A pipeline was opened at `at` seconds and has given no packet yet: nobody has heard of this track."""
+    """A pipeline was opened at `at` seconds and has given no packet yet; if not `told`, nobody has heard of it."""
 
     epoch: int
     source: Source
     at: float
     paused: bool = False
+    told: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +70,7 @@ class Over:
     """The terminal event has been announced."""
 
 
-State = Resolving | Opening | Playing | Paused | Over
+State = Resting | Resolving | Opening | Playing | Paused | Over
 
 # --- events: what happened ------------------------------------------------------------------------------------
 
@@ -82,6 +97,18 @@ class Drained:
 
 
 @dataclass(frozen=True)
+class Wake:
+    """It is the turn of what was taken up after a restart."""
+
+
+@dataclass(frozen=True)
+class Rewind:
+    """To `at` seconds, where the listener that came back after a restart really is: nothing was sent since."""
+
+    at: float
+
+
+@dataclass(frozen=True)
 class Pause:
     pass
 
@@ -103,9 +130,14 @@ class Stop:
     reason: StopReason
 
 
-Event = Resolved | Flowing | Drained | Pause | Resume | Seek | Stop
+Event = Resolved | Flowing | Drained | Wake | Rewind | Pause | Resume | Seek | Stop
 
 # --- effects: what to do -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LookUp:
+    """Look the URL up."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +167,8 @@ class AnnounceResumed:
 @dataclass(frozen=True)
 class AnnounceSeeked:
     at: float
+    previous: float | None = None
+    """Where it stood; None where the pipeline knows."""
 
 
 @dataclass(frozen=True)
@@ -145,17 +179,18 @@ class End:
     """Why it was stopped, what went wrong, or None: it finished."""
 
 
-Effect = Open | AnnounceReady | AnnouncePaused | AnnounceResumed | AnnounceSeeked | End
+Effect = LookUp | Open | AnnounceReady | AnnouncePaused | AnnounceResumed | AnnounceSeeked | End
 
 
 def status_of(state: State) -> Status:
     """The state's name in the API and in `attached`."""
     match state:
-        case Paused() | Resolving(paused=True) | Opening(paused=True):
+        case Paused() | Resting(paused=True) | Resolving(paused=True) | Opening(paused=True):
             return "paused"
-        case Resolving() | Opening():
+        case Resting(told=False) | Resolving(told=False) | Opening(told=False):
             return "extracting"
-        case Playing():
+        case Resting() | Resolving() | Opening() | Playing():
+            # Of what was told of already it is a pause in the sound, as while a source that failed is opened again.
             return "streaming"
         case _:
             return "stopped"
@@ -171,26 +206,43 @@ def step(state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
         case _, Stop(reason):
             return Over(), (End(reason),)
 
-        case Resolving(epoch, at, paused), Resolved(_, source):
-            at = 0.0 if source.live else at
-            return Opening(epoch, source, at, paused), (Open(epoch, source, at),)
+        case Resting(paused=True, told=True), Wake():
+            return state, ()
+        case Resting(epoch, at, paused, told), Wake():
+            return Resolving(epoch, at, paused, told), (LookUp(),)
+        case Resting(epoch, at, True, True), Resume():
+            return Resolving(epoch, at, told=True), (AnnounceResumed(), LookUp())
+        case ((Resting() | Resolving()), Rewind(at)):
+            return replace(state, at=at), ()
+        case Opening(epoch, source), Rewind(at):
+            return replace(state, epoch=epoch + 1, at=at), (Open(epoch + 1, source, at),)
+        case ((Playing(epoch, source) | Paused(epoch, source)), Rewind(at)):
+            return replace(state, epoch=epoch + 1), (Open(epoch + 1, source, at),)
+
+        case Resolving(epoch, at, paused, told), Resolved(_, source):
+            at = 0.0 if source.live and not told else at
+            return Opening(epoch, source, at, paused, told), (Open(epoch, source, at),)
         case ((Opening() | Playing() | Paused()), Resolved(_, source)):
             # Looked up anew: what is opened next is opened there.
             return replace(state, source=source), ()
-        case Resolving(), Seek(at):
-            return replace(state, at=at), ()
-        case ((Resolving() | Opening()), Pause()):
-            return replace(state, paused=True), ()
-        case ((Resolving() | Opening()), Resume()):
-            return replace(state, paused=False), ()
+        case ((Resting() | Resolving()), Seek(at)):
+            return replace(state, at=at), (AnnounceSeeked(at, state.at),) if state.told else ()
+        case ((Resting(paused=False) | Resolving(paused=False) | Opening(paused=False)), Pause()):
+            return replace(state, paused=True), (AnnouncePaused(),) if state.told else ()
+        case ((Resting(paused=True) | Resolving(paused=True) | Opening(paused=True)), Resume()):
+            return replace(state, paused=False), (AnnounceResumed(),) if state.told else ()
 
         case Opening(epoch, source), Seek(at):
-            return replace(state, epoch=epoch + 1, at=at), (Open(epoch + 1, source, at),)
+            opened = Open(epoch + 1, source, at)
+            effects = (AnnounceSeeked(at), opened) if state.told else (opened,)
+            return replace(state, epoch=epoch + 1, at=at), effects
+        case Opening(epoch, source, _, paused, told=True), Flowing():
+            return Paused(epoch, source) if paused else Playing(epoch, source), ()
         case Opening(epoch, source, _, paused=False), Flowing():
             return Playing(epoch, source), (AnnounceReady(),)
         case Opening(epoch, source, _, paused=True), Flowing():
             return Paused(epoch, source), (AnnounceReady(), AnnouncePaused())
-        case Opening(_, _, at), Drained(_, None):
+        case Opening(_, _, at, told=False), Drained(_, None):
             return Over(), (End(PositionOutOfRange() if at > 0 else NotAudio()),)
 
         case Playing(epoch, source), Pause():

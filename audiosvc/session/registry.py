@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
 
-from audiosvc.errors import SessionNotFound, ShuttingDown, TooManySessions
+from audiosvc.audio import FRAME_SECONDS
+from audiosvc.descriptors import check_descriptors
+from audiosvc.errors import AudioServiceError, NoFds, Overloaded, SessionNotFound, ShuttingDown, TooManySessions
 from audiosvc.flow.overload import Overload
+from audiosvc.session.memory import Memory
 from audiosvc.session.session import House, Session
+from audiosvc.session.stats import Stats
 from audiosvc.session.track import Play, Snapshot
 from audiosvc.session.weight import is_light
 from audiosvc.wire.messages import Error, SessionEvent, Stopped
@@ -19,9 +26,17 @@ VISIBLE_SECONDS = 1.0
 NEXT_SECONDS = 5.0
 """How long the place of a track that came to its end by itself is kept for the next: a queue goes on at any load."""
 
+WOKEN_MOST = 16
+"""Sessions of before a restart that are looked up and opened at once: as many as may wait for yt-dlp."""
+
+WOKEN_A_TURN = 4
+"""Of them in the time of a frame: each may take 1 ms, which the beat has to wait for."""
+
 
 class Registry:
     """Implements `interfaces.ISessions`; at most `max_sessions` at once, and no more than `overload` lets in."""
+
+    log = Logger()
 
     def __init__(self, house: House, max_sessions: int, overload: Overload | None = None) -> None:
         self._house = house
@@ -35,11 +50,18 @@ class Registry:
         """Places that are kept, with the time until when, oldest first."""
         self._leaving: dict[str, Deferred[None]] = {}
         self._closing = False
+        self._forget: Callable[[str], None] | None = None
+        self._asleep: deque[Session] = deque()
+        """Sessions of before a restart whose turn has not come yet."""
+        self._woken: list[Session] = []
+        self._waking: IDelayedCall | None = None
+        self.taken_up = 0
+        self.left_out = 0
         self.plays = 0
         self.ends: Counter[str] = Counter()
 
     def play(self, session_id: str, request: Play) -> str:
-        """Raises `ShuttingDown`, `TooManySessions`, `Overloaded`, or what the resolver has against the URL.
+        """Raises `ShuttingDown`, `TooManySessions`, `NoFds`, `Overloaded`, or what the resolver has against the URL.
 
         Then nothing changed. What plays already is replaced whatever the load is, and so is what has just ended.
         """
@@ -49,6 +71,7 @@ class Registry:
         if old is None and len(self._sessions) >= self._max_sessions:
             raise TooManySessions()
         self._house.resolver.check(request.url)
+        check_descriptors()
         light = self._overload is not None and self._let_in(session_id, request, self._overload)
         if old is not None:
             old.stop("replaced")
@@ -60,7 +83,38 @@ class Registry:
         session.start()
         return session.track_id
 
+    def take_up(self, memories: Iterable[Memory]) -> None:
+        """Go on with what a daemon before this one played, whatever the load is; before anybody is served.
+
+        What may no longer be played, or no longer fits in, is left out and logged.
+        """
+        for memory in memories:
+            session_id = memory.session_id
+            try:
+                self._house.resolver.check(memory.play.url)
+                if len(self._sessions) >= self._max_sessions:
+                    raise TooManySessions()
+            except AudioServiceError as error:
+                self.left_out += 1
+                self.log.warn("{session}: not taken up: {code}", session=session_id, code=error.code)
+                continue
+            session = Session(self._house, self, session_id, memory.play, succeed(None), memory)
+            self._sessions[session_id] = session
+            self._newcomers[session_id] = None
+            self._asleep.append(session)
+            self.taken_up += 1
+            session.start()
+        if self.taken_up:
+            self.log.info("goes on with {sessions} sessions", sessions=self.taken_up)
+            self._wake()
+
+    def memories(self) -> list[Memory]:
+        """All sessions, for the daemon after this one."""
+        return [session.memory() for session in self._sessions.values()]
+
     def stop(self, session_id: str) -> None:
+        if self._forget is not None:
+            self._forget(session_id)
         if session := self._sessions.get(session_id):
             session.stop("stop")
 
@@ -82,6 +136,13 @@ class Registry:
     def snapshots(self) -> list[Snapshot]:
         return [session.snapshot() for session in self._sessions.values()]
 
+    def stats(self, session_id: str) -> Stats:
+        return self._session(session_id).stats()
+
+    def ready(self) -> list[int]:
+        """Packets that each session has ready."""
+        return [session.ready for session in self._sessions.values()]
+
     def by_status(self) -> Counter[str]:
         """How many sessions show each status now."""
         return Counter(session.status for session in self._sessions.values())
@@ -97,9 +158,38 @@ class Registry:
                 self._newcomers[session_id] = now
         return len(self._newcomers)
 
+    def refusals(self) -> list[AudioServiceError]:
+        """Why a play would be refused now that is on a new id and takes work, whatever its source is."""
+        refusals: list[AudioServiceError] = []
+        if self._closing:
+            refusals.append(ShuttingDown())
+        if len(self._sessions) >= self._max_sessions:
+            refusals.append(TooManySessions())
+        try:
+            check_descriptors()
+        except NoFds as error:
+            refusals.append(error)
+        if self._overload is not None and self._overload.refuses(light=False):
+            refusals.append(Overloaded())
+        return refusals
+
+    def close(self, kept: Collection[str], forget: Callable[[str], None]) -> None:
+        """Take no more plays, and stop the sessions that are not among those `kept` for the daemon after this one.
+
+        `forget` is called with the id of each that its user stops from now on.
+        """
+        self._closing = True
+        self._forget = forget
+        for session_id, session in list(self._sessions.items()):
+            if session_id not in kept:
+                session.stop("shutdown")
+
     def shut_down(self) -> None:
         """Take no more plays and stop every session: `stopped: shutdown`."""
         self._closing = True
+        if self._waking is not None:
+            self._waking.cancel()
+            self._waking = None
         for session in list(self._sessions.values()):
             session.stop("shutdown")
 
@@ -125,6 +215,17 @@ class Registry:
             return self._sessions[session_id]
         except KeyError:
             raise SessionNotFound() from None
+
+    def _wake(self) -> None:
+        """Have some more of those that sleep opened, in their order, as those before them come to sound."""
+        self._waking = None
+        self._woken = [session for session in self._woken if session.waking]
+        for _ in range(min(WOKEN_A_TURN, WOKEN_MOST - len(self._woken), len(self._asleep))):
+            session = self._asleep.popleft()
+            session.wake()
+            self._woken.append(session)
+        if self._asleep:
+            self._waking = self._house.workshop.reactor.callLater(FRAME_SECONDS, self._wake)
 
     def _let_in(self, session_id: str, request: Play, overload: Overload) -> bool:
         """Whether what is let in is light. One that takes work in place of one that does not is one more."""

@@ -6,24 +6,33 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.web.server import Site
 
 from audiosvc.errors import AudioServiceError, ExtractionUnavailable, SessionNotFound, UnsupportedUrl
+from audiosvc.session.stats import ChildStats, DroppedStats, FirstPacketStats, QueueStats, Stats
 from audiosvc.session.track import Play, Snapshot
 from audiosvc.sources.files import Listed
 from audiosvc.sources.model import Source, Tone
 from audiosvc.vitals import (
     CacheVitals,
+    ChildrenVitals,
     DeliveryVitals,
     DoorVitals,
     EncoderVitals,
     ExtractorVitals,
+    HistogramVitals,
     IsolationVitals,
+    LogVitals,
     OverloadVitals,
     PacerVitals,
+    ProcessVitals,
+    QueueVitals,
+    RestartVitals,
     SourceVitals,
+    TimingVitals,
     Vitals,
 )
 
@@ -31,6 +40,7 @@ TONE = Source("demo:tone", Tone(440, 30), title="Tone, 440 Hz", duration=30.0, u
 
 VITALS = Vitals(
     status="ok",
+    reasons=[],
     version="1.2.3",
     uptime=12.5,
     sessions={"streaming": 2, "paused": 0},
@@ -38,13 +48,40 @@ VITALS = Vitals(
     ends={"finished": 3, "stopped:replaced": 1, "error:not_audio": 2},
     children=2,
     spawns=9,
+    spawn_failures=2,
+    log=LogVitals(format="json", level="info", sessions={"a": "debug"}, written=31, dropped=3),
+    ffmpeg=ChildrenVitals(cpu_seconds=4.5, rss_bytes=60_000_000, largest_rss_bytes=35_000_000),
+    process=ProcessVitals(delayed_calls=18, memory_blocks=250_000),
     encoder=EncoderVitals(threads=2, load=0.25, waiting=1, frames=5_000),
     overload=OverloadVitals(
         mode="lower", cores=1.5, load=0.625, complexity=5, reduced=True, refusing=False, refused=17
     ),
-    pacer=PacerVitals(ticks=600, largest_gap_ms=21.5, skipped_ticks=4),
+    pacer=PacerVitals(
+        ticks=600, largest_gap_ms=21.5, skipped_ticks=4, lateness=HistogramVitals(600, 1.5, {"0.02": 590, "+Inf": 600})
+    ),
     delivery=DeliveryVitals(
-        connections=1, packets=500, bytes=80_000, underruns=3, events_dropped=5, lines_refused=6, resent=8
+        connections=1,
+        packets=500,
+        bytes=80_000,
+        underruns=3,
+        late=22,
+        missed=23,
+        largest_gap_ms=41.5,
+        events_dropped=5,
+        lines_refused=6,
+        resent=8,
+    ),
+    queues=QueueVitals(
+        ready_packets=50,
+        largest_ready_packets=26,
+        waiting_packets=7,
+        largest_waiting_packets=6,
+        unsent_bytes=3_000,
+        largest_unsent_bytes=2_000,
+    ),
+    timings=TimingVitals(
+        plays={"cached": HistogramVitals(3, 0.06, {"0.01": 2, "+Inf": 3})},
+        seeks={"transcode": HistogramVitals(1, 0.07, {"0.01": 0, "+Inf": 1})},
     ),
     sources=SourceVitals(recoveries=11, dropped=12, broadcasts=13, listeners=14),
     door=DoorVitals(permits=1, connections=2, requests=30, bytes=4_000, refused={"blocked_address": 5}),
@@ -63,6 +100,7 @@ VITALS = Vitals(
         disk_bytes=40_000_000,
         disk_errors=1,
     ),
+    restart=RestartVitals(taken_up=20, left_out=1),
 )
 
 
@@ -104,6 +142,9 @@ class FakeSessions:
 
     def snapshots(self) -> list[Snapshot]:
         return list(self.playing.values())
+
+    def stats(self, session_id: str) -> Stats:
+        return stats(self.snapshot(session_id))
 
     def _note(self, *call: Any) -> None:
         if self.fails is not None:
@@ -184,6 +225,33 @@ def snapshot(session_id: str, request: Play) -> Snapshot:
     )
 
 
+def stats(snapshot: Snapshot) -> Stats:
+    return Stats(
+        session_id=snapshot.session_id,
+        track_id=snapshot.track_id,
+        status=snapshot.status,
+        mode="transcode",
+        first_packet=FirstPacketStats(0.5, 3.0, 38.0, 40.0, 40.5),
+        seeks=0,
+        seek_ms=None,
+        bytes_sent=snapshot.bytes_sent,
+        packets_sent=snapshot.packets_sent,
+        late_packets=0,
+        deficit_packets=None,
+        largest_gap_ms=20.5,
+        underruns=0,
+        recoveries=0,
+        dropped_packets=DroppedStats(0),
+        queue=QueueStats(24, 0, 0),
+        credit_packets=100,
+        held=False,
+        child=ChildStats(0.03, 50_000_000),
+        encoder_share=0.5,
+        source_bytes=None,
+        listeners=1,
+    )
+
+
 @dataclass(frozen=True)
 class Answer:
     status: int
@@ -228,10 +296,13 @@ class Connection:
     """One connection to `site`, whose transport closes as soon as it is told to."""
 
     site: Site
+    host: str = "127.0.0.1"
     transport: StringTransportWithDisconnection = field(default_factory=StringTransportWithDisconnection)
 
     def __post_init__(self) -> None:
-        self.protocol = self.site.buildProtocol(None)
+        address = IPv4Address("TCP", self.host, 50_000)
+        self.transport.peerAddr = address
+        self.protocol = self.site.buildProtocol(address)
         self.transport.protocol = self.protocol
         self.protocol.makeConnection(self.transport)
 

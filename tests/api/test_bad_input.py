@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from audiosvc.api.openapi import ENDPOINTS, Endpoint
 from audiosvc.api.routes import Routes
 from audiosvc.api.site import make_site
+from audiosvc.log.levels import Levels
 from audiosvc.session.track import Play
 from tests.api.support import VITALS, Answer, Ask, Connection, FakeSessions, FakeSources
 
@@ -28,6 +30,7 @@ BODIES = {
     "play": b'{"url": "demo:tone", "volume": 1}',
     "seek": b'{"position": 1}',
     "volume": b'{"volume": 1}',
+    "log": b'{"level": "debug"}',
 }
 QUERIES = {"metadata": "?url=demo:tone", "playlist": "?url=demo:tone", "search": "?q=demo:", "files": "?path=demo"}
 
@@ -230,12 +233,14 @@ class BadInput(SynchronousTestCase):
         self.sessions = FakeSessions()
         self.sessions.play(ID, Play("demo:tone"))
         self.sources = FakeSources()
-        routes = Routes(self.sessions, self.sources, lambda: VITALS)
+        routes = Routes(self.sessions, self.sources, lambda: VITALS, Levels("info"))
         self.site = make_site(Clock(), routes, [], TOKEN)
+        self.callers = count(1)
 
     def send(self, endpoint: Endpoint, change: Change) -> Answer:
         changed = change(good(endpoint))
-        connection = Connection(self.site)
+        # Each is somebody else, or there would be too many wrong tokens of one.
+        connection = Connection(self.site, f"127.0.1.{next(self.callers) % 256}")
         (answer,) = connection.send(changed if isinstance(changed, bytes) else changed.raw())
         if connection.open:
             connection.transport.loseConnection()

@@ -6,6 +6,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from twisted.trial.unittest import SynchronousTestCase
 
 from audiosvc.api.metrics import Metrics, Traffic
+from audiosvc.health import CODES
+from audiosvc.vitals import Reason
 from tests.api.support import VITALS
 
 
@@ -31,6 +33,8 @@ class Scraped(SynchronousTestCase):
             {
                 ("audiosvc_build_info", "1.2.3"): 1,
                 ("audiosvc_status", "ok"): 1,
+                **{("audiosvc_health_reason", code): 0 for code in CODES},
+                ("audiosvc_ready",): 1,
                 ("audiosvc_uptime_seconds",): 12.5,
                 ("audiosvc_sessions", "streaming"): 2,
                 ("audiosvc_sessions", "paused"): 0,
@@ -40,6 +44,15 @@ class Scraped(SynchronousTestCase):
                 ("audiosvc_ends_total", "error", "not_audio"): 2,
                 ("audiosvc_children",): 2,
                 ("audiosvc_spawns_total",): 9,
+                ("audiosvc_spawn_failures_total",): 2,
+                ("audiosvc_log_lines_total",): 31,
+                ("audiosvc_log_lines_dropped_total",): 3,
+                ("audiosvc_log_sessions",): 1,
+                ("audiosvc_children_cpu_seconds_total",): 4.5,
+                ("audiosvc_children_resident_memory_bytes",): 60_000_000,
+                ("audiosvc_children_largest_resident_memory_bytes",): 35_000_000,
+                ("audiosvc_delayed_calls",): 18,
+                ("audiosvc_memory_blocks",): 250_000,
                 ("audiosvc_encoder_threads",): 2,
                 ("audiosvc_encoder_load_ratio",): 0.25,
                 ("audiosvc_encoder_jobs_waiting",): 1,
@@ -57,6 +70,27 @@ class Scraped(SynchronousTestCase):
                 ("audiosvc_delivery_packets_total",): 500,
                 ("audiosvc_delivery_bytes_total",): 80_000,
                 ("audiosvc_delivery_underruns_total",): 3,
+                ("audiosvc_pacer_lateness_seconds_bucket", "0.02"): 590,
+                ("audiosvc_pacer_lateness_seconds_bucket", "+Inf"): 600,
+                ("audiosvc_pacer_lateness_seconds_count",): 600,
+                ("audiosvc_pacer_lateness_seconds_sum",): 1.5,
+                ("audiosvc_delivery_late_packets_total",): 22,
+                ("audiosvc_delivery_missed_packets_total",): 23,
+                ("audiosvc_delivery_largest_gap_seconds",): 0.0415,
+                ("audiosvc_ready_packets",): 50,
+                ("audiosvc_largest_ready_packets",): 26,
+                ("audiosvc_waiting_packets",): 7,
+                ("audiosvc_largest_waiting_packets",): 6,
+                ("audiosvc_unsent_bytes",): 3_000,
+                ("audiosvc_largest_unsent_bytes",): 2_000,
+                ("audiosvc_first_packet_seconds_bucket", "0.01", "cached"): 2,
+                ("audiosvc_first_packet_seconds_bucket", "+Inf", "cached"): 3,
+                ("audiosvc_first_packet_seconds_count", "cached"): 3,
+                ("audiosvc_first_packet_seconds_sum", "cached"): 0.06,
+                ("audiosvc_seek_seconds_bucket", "0.01", "transcode"): 0,
+                ("audiosvc_seek_seconds_bucket", "+Inf", "transcode"): 1,
+                ("audiosvc_seek_seconds_count", "transcode"): 1,
+                ("audiosvc_seek_seconds_sum", "transcode"): 0.07,
                 ("audiosvc_delivery_events_dropped_total",): 5,
                 ("audiosvc_delivery_lines_refused_total",): 6,
                 ("audiosvc_delivery_resent_packets_total",): 8,
@@ -71,6 +105,8 @@ class Scraped(SynchronousTestCase):
                 ("audiosvc_door_refused_total", "blocked_address"): 5,
                 ("audiosvc_isolation_active",): 1,
                 ("audiosvc_isolation_hardened",): 0,
+                ("audiosvc_restart_taken_up_total",): 20,
+                ("audiosvc_restart_left_out_total",): 1,
                 ("audiosvc_extractors_available",): 1,
                 ("audiosvc_extractors",): 2,
                 ("audiosvc_extractors_busy",): 1,
@@ -97,6 +133,15 @@ class Scraped(SynchronousTestCase):
                 ("audiosvc_http_connections_timed_out_total",): 3,
             },
         )
+
+    def test_what_is_amiss_shows_by_its_code_and_whether_plays_are_refused_for_it(self) -> None:
+        reasons = [Reason("log_dropped", "3 lines", refuses=False)]
+        self.metrics = Metrics(lambda: replace(VITALS, status="degraded", reasons=reasons), self.traffic)
+        samples = self.samples()
+        self.assertEqual((samples["audiosvc_status", "degraded"], samples["audiosvc_ready",]), (1, 1))
+        self.assertEqual([key[1] for key, v in samples.items() if key[0].endswith("_reason") and v], ["log_dropped"])
+        reasons.append(Reason("overloaded", "full", refuses=True))
+        self.assertEqual(self.samples()["audiosvc_ready",], 0)
 
     def test_a_daemon_that_reads_no_pages_says_nothing_of_them(self) -> None:
         self.metrics = Metrics(lambda: replace(VITALS, extractors=None), self.traffic)

@@ -46,7 +46,7 @@ class Document(SynchronousTestCase):
 
     def test_each_endpoint_lists_the_codes_it_may_answer(self) -> None:
         answers = document()["paths"]["/session/{session_id}/seek"]["post"]["responses"]
-        self.assertEqual(set(answers), {"200", "400", "401", "403", "404", "409", "413", "415", "421", "422"})
+        self.assertEqual(set(answers), {"200", "400", "401", "403", "404", "409", "413", "415", "421", "422", "429"})
         codes = answers["400"]["content"]["application/json"]["schema"]["allOf"][1]["properties"]["code"]["enum"]
         self.assertEqual(codes, ["bad_request", "invalid_body", "invalid_json", "invalid_session_id"])
         self.assertEqual(list(answers["401"]["headers"]), ["WWW-Authenticate"])

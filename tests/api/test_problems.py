@@ -43,7 +43,7 @@ class Problems(SynchronousTestCase):
 
     def test_some_statuses_bring_a_header(self) -> None:
         self.assertEqual(problem(errors.Unauthorized()).headers["WWW-Authenticate"], "Bearer")
-        for error in (errors.TooManySessions, errors.ShuttingDown, errors.SpawnFailed):
+        for error in (errors.TooManySessions, errors.ShuttingDown, errors.NoFds, errors.TooManyFailures):
             self.assertEqual(problem(error()).headers["Retry-After"], "1")
 
     def test_what_the_router_raises_is_told_in_our_words(self) -> None:

@@ -9,6 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from audiosvc import errors
 from audiosvc.api.routes import Routes
+from audiosvc.log.levels import Levels
+from audiosvc.session.stats import Stats
 from audiosvc.session.track import Play
 from audiosvc.wire.messages import Status
 from tests.api.support import TONE, VITALS, FakeSessions, FakeSources
@@ -20,7 +22,7 @@ class RoutesCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.sessions = FakeSessions()
         self.sources = FakeSources()
-        self.routes = Routes(self.sessions, self.sources, lambda: VITALS)
+        self.routes = Routes(self.sessions, self.sources, lambda: VITALS, Levels("info"))
         self.http = StubTreq(self.routes.resource())
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
@@ -110,6 +112,16 @@ class Looking(RoutesCase):
         status, answer = self.ask("GET", "/session/a/status")
         self.assertEqual(status, 404)
         self.assertEqual((answer["status"], answer["code"], answer["session_id"]), ("not_found", "not_found", "a"))
+
+    def test_its_stats_are_whole_too(self) -> None:
+        self.post("/session/a/play", {"url": "demo:tone"})
+        answer = self.get("/session/a/stats")
+        self.assertEqual(set(answer), set(Stats.__struct_fields__))
+        self.assertEqual((answer["first_packet"]["ready_ms"], answer["child"]["rss_bytes"]), (40.0, 50_000_000))
+
+    def test_an_unknown_session_has_none(self) -> None:
+        status, answer = self.ask("GET", "/session/a/stats")
+        self.assertEqual((status, answer["status"], answer["code"]), (404, "error", "not_found"))
 
     def test_no_session_shows_the_status_not_found(self) -> None:
         self.assertNotIn("not_found", Status.__args__)  # type: ignore[attr-defined]

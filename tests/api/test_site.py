@@ -6,13 +6,23 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web import http
 
 from audiosvc import errors
 from audiosvc.api.guard import BODY_MOST
+from audiosvc.api.peers import FAILURE_SECONDS, FAILURES_MOST
 from audiosvc.api.routes import Routes
-from audiosvc.api.site import CONNECTIONS_MOST, IDLE_SECONDS, REQUEST_SECONDS, make_site
+from audiosvc.api.site import (
+    CONNECTIONS_MOST,
+    CONNECTIONS_MOST_A_PEER,
+    IDLE_SECONDS,
+    QUIET_SECONDS,
+    REQUEST_SECONDS,
+    make_site,
+)
+from audiosvc.log.levels import Levels
 from tests.api.support import TONE, VITALS, Ask, Connection, FakeSessions, FakeSources
 
 GET = b"GET /sessions HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -27,7 +37,7 @@ class SiteCase(SynchronousTestCase):
         self.clock = Clock()
         self.sessions = FakeSessions()
         self.sources = FakeSources()
-        self.site = make_site(self.clock, Routes(self.sessions, self.sources, lambda: VITALS), [], None)
+        self.site = make_site(self.clock, Routes(self.sessions, self.sources, lambda: VITALS, Levels("info")), [], None)
         self.traffic = self.site.traffic
         self.connection = Connection(self.site)
 
@@ -190,7 +200,7 @@ class Requests(SiteCase):
         self.assertEqual(self.traffic.problems, {"host_not_allowed": 1, "bad_request": 1})
 
     def test_a_token_is_asked_for_on_every_path(self) -> None:
-        site = make_site(self.clock, Routes(self.sessions, self.sources, lambda: VITALS), [], b"secret")
+        site = make_site(self.clock, Routes(self.sessions, self.sources, lambda: VITALS, Levels("info")), [], b"secret")
         connection = Connection(site)
         for path in (b"/health", b"/metrics", b"/openapi.json", b"/sessions", b"/nope"):
             (answer,) = connection.send(GET.replace(b"/sessions", path))
@@ -198,6 +208,22 @@ class Requests(SiteCase):
         self.assertEqual(site.traffic.problems, {errors.Unauthorized.code: 5})
         (answer,) = connection.send(GET[:-2] + b"Authorization: Bearer secret\r\n\r\n")
         self.assertEqual(answer.status, 200)
+
+    def test_too_many_wrong_tokens_are_told_so_and_closed_and_a_right_one_is_taken(self) -> None:
+        site = make_site(self.clock, Routes(self.sessions, self.sources, lambda: VITALS, Levels("info")), [], b"secret")
+        right = GET[:-2] + b"Authorization: Bearer secret\r\n\r\n"
+        connection = Connection(site)
+        answers = connection.send(GET * (FAILURES_MOST + 1) + right)
+        self.assertEqual([answer.status for answer in answers], [401] * FAILURES_MOST + [429])
+        self.assertEqual((answers[-1].json["code"], answers[-1].headers["Retry-After"]), ("too_many_failures", "1"))
+        self.assertEqual(answers[-1].headers["Connection"], "close")
+        self.assertFalse(connection.open)
+        self.assertEqual([answer.status for answer in Connection(site).send(right + right)], [200, 200])
+        self.assertEqual([answer.status for answer in Connection(site).send(GET)], [429])
+        self.assertEqual([answer.status for answer in Connection(site, "192.0.2.1").send(GET)], [401])
+        self.clock.advance(FAILURE_SECONDS)
+        self.assertEqual([answer.status for answer in Connection(site).send(GET)], [401])
+        self.assertEqual(site.traffic.problems, {"unauthorized": FAILURES_MOST + 2, "too_many_failures": 2})
 
 
 class Time(SiteCase):
@@ -275,6 +301,35 @@ class Connections(SiteCase):
         self.assertEqual(self.traffic.connections_refused, 2)
         connections[0].transport.loseConnection()
         self.assertEqual([answer.status for answer in Connection(self.site).send(GET)], [200])
+
+    def test_one_address_beyond_this_machine_has_fewer_and_takes_none_from_others(self) -> None:
+        far = [Connection(self.site, "192.0.2.1") for _ in range(CONNECTIONS_MOST_A_PEER)]
+        far[0].send(GET)
+        self.connection.send(STOP)
+        self.assertEqual([answer.status for answer in Connection(self.site, "192.0.2.1").send(GET)], [200])
+        # Of its own the slowest makes way, though another caller is slower.
+        self.assertEqual([c.open for c in (self.connection, *far[:3])], [True, True, False, True])
+        self.assertEqual([answer.status for answer in Connection(self.site, "192.0.2.2").send(GET)], [200])
+        self.assertEqual(self.traffic.connections, CONNECTIONS_MOST_A_PEER + 2)
+        for connection in far[2:]:
+            connection.send(GET)
+        self.assertIsNone(self.site.buildProtocol(far[0].transport.getPeer()))
+        self.assertEqual(self.traffic.connections_refused, 2)
+        for connection in far:
+            connection.transport.loseConnection()
+        self.assertEqual({peer.name for peer in self.site.open_by}, {"127.0.0.1", "192.0.2.1", "192.0.2.2"})
+
+    def test_the_log_is_told_once_in_a_while(self) -> None:
+        told: list[LogEvent] = []
+        globalLogPublisher.addObserver(told.append)
+        self.addCleanup(globalLogPublisher.removeObserver, told.append)
+        for _ in range(CONNECTIONS_MOST + 5):
+            Connection(self.site)
+        self.clock.advance(QUIET_SECONDS)
+        for _ in range(CONNECTIONS_MOST + 5):
+            Connection(self.site)
+        texts = [text for text in map(formatEvent, told) if text.startswith("Closing connections")]
+        self.assertEqual(texts, ["Closing connections to the API: 256 are open, 256 of them 127.0.0.1's"] * 2)
 
     def test_over_tls_no_other_http_is_offered(self) -> None:
         self.assertEqual(self.site.acceptableProtocols(), [b"http/1.1"])

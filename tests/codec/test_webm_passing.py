@@ -134,6 +134,13 @@ class OddTests(SynchronousTestCase):
     def test_one_that_begins_late(self) -> None:
         self.assertIn("does not begin at 0", self.odd(webm(*blocks(numbered(3)), at=5000)) or "")
 
+    def test_times_that_go_back(self) -> None:
+        made = blocks(numbered(3))
+        self.assertIsNone(self.odd(webm(*made, *blocks(numbered(3), 40))))
+        found, passing = passed(webm(*made, block(1000, b"\xfc1"), *blocks(numbered(3), 80)))
+        self.assertEqual(passing.odd, "the WebM goes back in time")
+        self.assertEqual(len(found), 4, "what was good before is passed")
+
     def test_a_damaged_packet(self) -> None:
         self.assertEqual(self.odd(webm(*blocks([*numbered(3), b"\xff\x00", *numbered(2)]))), "the Opus is damaged")
         self.assertEqual(self.given, numbered(3))

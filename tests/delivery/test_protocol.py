@@ -11,8 +11,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import StringTransport
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -42,6 +43,7 @@ class Transport(StringTransport):
     def __init__(self, protocol: Connection) -> None:
         super().__init__()
         self.protocol = protocol
+        self.getHandle = lambda: None
         self.stuck = self.aborted = self.gone = False
 
     def received(self) -> list[Received]:
@@ -63,10 +65,13 @@ class Transport(StringTransport):
 
 
 class ProtocolTestCase(SynchronousTestCase):
+    stranger: int | None = None
+    """Who the client is, if it is one."""
+
     def setUp(self) -> None:
         self.clock = Clock()
         self.hub = Hub(self.clock, 60.0, lambda going: None)
-        self.factory = DeliveryFactory(self.clock, self.hub)
+        self.factory = DeliveryFactory(self.clock, self.hub, lambda _: self.stranger)
 
     def connect(self, data: bytes = b"") -> tuple[Connection, Transport]:
         connection = self.factory.buildProtocol(None)
@@ -83,6 +88,21 @@ class ProtocolTestCase(SynchronousTestCase):
         feed.fill(packets)
         self.hub.flow(feed)
         return feed
+
+
+class StrangerTests(ProtocolTestCase):
+    def test_a_client_of_another_user_gets_not_a_byte(self) -> None:
+        told: list[LogEvent] = []
+        globalLogPublisher.addObserver(told.append)
+        self.addCleanup(globalLogPublisher.removeObserver, told.append)
+        self.stranger = 4711
+        for _ in range(3):
+            connection, transport = self.connect()
+            self.assertEqual((transport.value(), transport.aborted), (b"", True))
+            connection.dataReceived(encode_line(Subscribe("a")))
+        self.assertEqual((self.factory.connections, self.hub.vitals().connections), (set(), 0))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual([text for text in map(formatEvent, told) if "another user" in text], [formatEvent(told[0])])
 
 
 class ServingTests(ProtocolTestCase):
@@ -352,6 +372,18 @@ class RealSocketTests(TestCase):
         await client.lost
         self.assertLess(client.count, self.BYTES)
         await connection.lost
+
+    async def test_what_the_socket_has_not_taken_is_known(self) -> None:
+        client, connection, _ = await self.fill()
+        self.assertEqual(connection.unsent_bytes, self.BYTES)
+        while connection.unsent_bytes == self.BYTES:
+            await deferLater(cast(Any, reactor), 0.001)
+        self.assertTrue(0 < connection.unsent_bytes < self.BYTES)
+        cast(ITCPTransport, client.transport).resumeProducing()
+        while connection.unsent_bytes:
+            await deferLater(cast(Any, reactor), 0.001)
+        while client.count < len(encode_event(HELLO)) + self.BYTES:
+            await deferLater(cast(Any, reactor), 0.001)
 
     async def test_a_socket_that_drains_goes_on(self) -> None:
         client, connection, _ = await self.fill()

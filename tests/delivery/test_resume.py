@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from audiosvc.delivery import stream
-from audiosvc.delivery.stream import RING_ENTRIES
+from audiosvc.delivery.stream import EVENT_BYTES, RING_BYTES, RING_ENTRIES
 from audiosvc.wire.messages import Attached, Held, Paused, Resumed, Stopped
 from tests.delivery.helpers import StreamTestCase
 
@@ -120,6 +120,18 @@ class ResumeTests(StreamTestCase):
         lost = self.attach(most=last)
         self.lost(lost)
         self.assertEqual(self.attach(held=0, most=last).received, lost.received)
+
+    def test_events_that_are_never_followed_by_sound_are_not_kept_for_ever(self) -> None:
+        owner = self.attach()
+        last = RING_BYTES // EVENT_BYTES + 10
+        for number in range(last):
+            self.open(f"t{number}")
+            self.say(Stopped, reason="stop", played=0.0)
+        self.lost(owner)
+        again = self.attach(held=Held(0, f"t{last - RING_ENTRIES}"))
+        self.assertEqual(len(self.heard(again)), RING_ENTRIES)
+        self.lost(again)
+        self.assertEqual(self.heard(self.attach(held=Held(0, "t9"))), [])
 
     def test_goes_back_as_far_as_the_ring_and_no_further(self) -> None:
         self.patch(stream, "RING_BYTES", 0)

@@ -12,7 +12,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from audiosvc.errors import UnsupportedUrl
 from audiosvc.ffmpeg import command
-from audiosvc.ffmpeg.command import EXACT_SECONDS, HEADERS_MOST, child_environment, copy_argv, decode_argv, probe_argv
+from audiosvc.ffmpeg.command import (
+    EXACT_SECONDS,
+    HEADERS_MOST,
+    Shown,
+    child_environment,
+    copy_argv,
+    decode_argv,
+    probe_argv,
+)
 from audiosvc.ffmpeg.report import COLOURS
 from audiosvc.sources.model import File, Http, Media, Source, Tone
 
@@ -212,6 +220,21 @@ class ProbeTests(SynchronousTestCase):
             probed, decoded = probe_argv("/usr/bin/ffmpeg", Source("x", media)), argv(media)
             self.assertEqual(probed, decoded[: len(probed)])
             self.assertEqual(probed[-2], "-i")
+
+
+class ShownTests(SynchronousTestCase):
+    def test_what_is_logged_of_a_command_line_has_no_headers_and_bare_urls(self) -> None:
+        media = Http("https://u:p@h/a.mp3?token=t#f", headers={"Cookie": "id=secret", "User-Agent": "x y"})
+        shown = str(Shown(decode_argv("/usr/bin/ffmpeg", Source("x", media), 1.5)))
+        self.assertIn(" -i https://h/a.mp3 ", shown)
+        self.assertIn(" -headers … ", shown)
+        self.assertIn(" -codec_whitelist … ", shown)
+        for secret in ("token", "u:p", "secret", "Cookie", "aac"):
+            self.assertNotIn(secret, shown)
+
+    def test_what_holds_spaces_is_one_word_of_it(self) -> None:
+        shown = Shown(["ffmpeg", "-i", "file:/music/a b?c.mp3"])
+        self.assertEqual((str(shown), repr(shown)), ("ffmpeg -i 'file:/music/a b?c.mp3'",) * 2)
 
 
 class EnvironmentTests(SynchronousTestCase):

@@ -18,6 +18,7 @@ class PullPipeTests(SynchronousTestCase):
         self.reactor = FakeReactor()
         reading, self.writing = make_pipe()
         self.pipe = PullPipe(self.reactor, reading)
+        self.addCleanup(self.reactor.advance, 0)
         self.addCleanup(self.pipe.close)
         self.addCleanup(self.hang_up)
         self.calls: list[str] = []
@@ -84,10 +85,23 @@ class PullPipeTests(SynchronousTestCase):
         self.pipe.close()
         self.pipe.close()
         self.assertEqual(self.reactor.getReaders(), [])
+        self.reactor.advance(0)
         self.assertRaises(OSError, os.fstat, fd)
         self.assertEqual((self.pipe.fileno(), self.pipe.read()), (-1, None))
         self.pipe.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.calls, [])
+
+    def test_its_number_is_nobody_elses_while_the_reactor_may_have_an_event_of_it(self) -> None:
+        fd = self.pipe.fileno()
+        self.pipe.when_readable(lambda: None)
+        self.hang_up()
+        self.pipe.close()
+        newcomers = os.pipe()
+        for end in newcomers:
+            self.addCleanup(os.close, end)
+        self.assertNotIn(fd, newcomers)
+        self.reactor.advance(0)
+        self.assertRaises(OSError, os.fstat, fd)
 
     def test_names_itself_in_the_log(self) -> None:
         self.assertEqual(self.pipe.logPrefix(), "ffmpeg")

@@ -12,9 +12,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from audiosvc.errors import AudioServiceError, SpawnFailed
+from audiosvc.errors import AudioServiceError, NoFds, SpawnFailed
 from audiosvc.ffmpeg.pipes import PIPE_BYTES
 from audiosvc.ffmpeg.process import (
+    LOOKED_AT,
     SETTLING_SECONDS,
     SPAWN_SECONDS,
     SPAWNS_PER_TICK,
@@ -25,6 +26,7 @@ from audiosvc.ffmpeg.process import (
 )
 from audiosvc.ffmpeg.report import Report
 from audiosvc.interfaces import IReactor
+from audiosvc.vitals import ChildrenVitals
 from tests.fakes import FakeReactor, open_fds
 
 HEAD = "[info] Input #0, ogg, from 'x':\n"
@@ -126,6 +128,7 @@ class GateTests(SpawnerTestCase):
         for _ in range(5):
             self.spawn()
         self.assertEqual([type(error) for error in self.failed], [SpawnFailed] * SPAWNS_PER_TICK)
+        self.assertEqual(self.spawner.failures, SPAWNS_PER_TICK)
         self.assertIn("Resource temporarily unavailable", self.failed[0].message)
         self.reactor.spawn_error = None
         self.reactor.advance(0.02)
@@ -146,6 +149,7 @@ class GateTests(SpawnerTestCase):
 
         self.patch(os, "pipe", pipe)
         self.spawn()
+        self.assertIsInstance(self.failed[0], NoFds)
         self.assertIn("Too many open files", self.failed[0].message)
         self.assert_nothing_left()
 
@@ -224,11 +228,59 @@ class WorkTests(SpawnerTestCase):
         self.reactor.advance(0.01)
         self.assertEqual(self.spawner.take_work(), (0.25, 0.0))
 
+    def test_in_all_they_took_what_each_had_when_last_looked_at(self) -> None:
+        clocks = {100: 0.5, 101: 2.0}
+        for pid in clocks:
+            self.spawn()
+            self.reactor.children[-1].pid = pid
+        self.patch(time, "clock_gettime", lambda clock: clocks[~(clock >> 3)])
+        self.spawner.take_work()
+        clocks[100] = 0.75
+        # Before it is killed it is looked at for the last time.
+        self.started[0].kill()
+        clocks[100] = 0.0
+        self.assertEqual(self.spawner.vitals().cpu_seconds, 2.75)
+        self.reactor.children[0].pid = None  # type: ignore[assignment]
+        self.reactor.children[0].exit(signal=9)
+        clocks[101] = 2.5
+        self.assertEqual(self.spawner.vitals().cpu_seconds, 2.75)
+        self.spawner.take_work()
+        self.assertEqual(self.spawner.vitals().cpu_seconds, 3.25)
+
     def test_a_child_of_which_nothing_is_known_took_none(self) -> None:
         self.spawn()
         self.assertEqual(self.spawner.take_work(), (0.0, 0.0))
         self.reactor.children[0].pid = None  # type: ignore[assignment]
         self.assertEqual(self.spawner.take_work(), (0.0, 0.0))
+
+
+class MemoryTests(SpawnerTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        for _ in range(LOOKED_AT + 1):
+            self.spawn()
+            self.reactor.advance(1)
+
+    def seen(self) -> list[int]:
+        return [number for number, child in enumerate(self.started) if child.rss_bytes]
+
+    def test_a_few_are_looked_at_each_time_until_all_have_been(self) -> None:
+        for child in self.reactor.children:
+            # Instead of the child, this very process.
+            child.pid = os.getpid()
+        self.spawner.look_at_memory()
+        self.assertEqual(len(self.seen()), LOOKED_AT)
+        self.spawner.look_at_memory()
+        self.assertEqual(len(self.seen()), LOOKED_AT + 1)
+        vitals = self.spawner.vitals()
+        self.assertGreater(vitals.largest_rss_bytes, 1_000_000)
+        self.assertGreaterEqual(vitals.rss_bytes, LOOKED_AT * vitals.largest_rss_bytes * 0.9)
+
+    def test_of_those_that_have_ended_meanwhile_nothing_is_told(self) -> None:
+        for child in self.reactor.children:
+            child.exit()
+        self.spawner.look_at_memory()
+        self.assertEqual((self.seen(), self.spawner.vitals()), ([], ChildrenVitals(0.0, 0, 0)))
 
 
 class StopTests(SpawnerTestCase):
@@ -342,6 +394,7 @@ class RealChildTests(TestCase):
             self.assertEqual(said, ["0", "1", "2", "1"])
             self.assertTrue(child.report.opened)
             child.pcm.close()
+            await deferLater(global_reactor, 0)
             self.assertEqual(open_fds() - self.fds, set())
 
         return Deferred.fromCoroutine(look())
@@ -357,9 +410,27 @@ class RealChildTests(TestCase):
             # What it had written is still there, and the end behind it.
             self.assertLessEqual(len(await self.read_all(child)), PIPE_BYTES)
             child.pcm.close()
+            await deferLater(global_reactor, 0)
             self.assertEqual(open_fds() - self.fds, set())
 
         return Deferred.fromCoroutine(fill())
+
+    def test_what_it_takes_of_the_machine_is_seen(self) -> Deferred[None]:
+        async def look() -> None:
+            code = "import time\nwhile time.process_time() < 0.05: pass\nprint(flush=True)\ntime.sleep(60)"
+            child = self.spawn(f"exec {sys.executable} -c '{code}'")
+            while not child.pcm.read():
+                await deferLater(global_reactor, 0.01)
+            self.spawner.look_at_memory()
+            self.assertGreater(self.spawner.vitals().rss_bytes, 1_000_000)
+            child.kill()
+            await child.gone
+            vitals = self.spawner.vitals()
+            self.assertGreaterEqual(vitals.cpu_seconds, 0.05)
+            self.assertEqual((vitals.rss_bytes, child.look_at_memory()), (0, 0))
+            child.pcm.close()
+
+        return Deferred.fromCoroutine(look())
 
     def test_a_program_that_is_not_there_exits_or_fails_and_leaks_nothing(self) -> Deferred[None]:
         async def miss() -> None:
@@ -370,6 +441,7 @@ class RealChildTests(TestCase):
                 await child.gone
                 self.assertEqual(await self.read_all(child), b"")
                 child.pcm.close()
+            await deferLater(global_reactor, 0)
             self.assertEqual(len(children) + len(errors), 1)
             self.assertEqual(open_fds() - self.fds, set())
 

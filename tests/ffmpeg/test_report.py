@@ -315,6 +315,11 @@ class BoundsTests(SynchronousTestCase):
         report.feed(b"\n")
         self.assertEqual(report.error().code, "source_not_found")
 
+    def test_the_last_trouble_is_kept_as_it_was_said(self) -> None:
+        self.assertIsNone(Report().last_trouble)
+        report = report_of("[error] HTTP error 404 x\n", "[warning] trouble http://h/?x\n", "[info] y\n")
+        self.assertEqual(report.last_trouble, "trouble http://h/?x")
+
     def test_of_many_troubles_the_newest_are_kept(self) -> None:
         report = report_of("[error] HTTP error 404 x\n", "[warning] trouble\n" * TROUBLES_MOST)
         self.assertIsInstance(report.error(), errors.DecoderFailed)

@@ -45,6 +45,7 @@ class FakePermit:
         self.denial: AudioServiceError | None = None
         self.trouble: AudioServiceError | None = None
         self.flows = 0
+        self.received = 0
         self.closed = False
 
     def flowing(self) -> None:

@@ -57,6 +57,14 @@ class FileTests(DirectTestCase):
             self.assert_ended_well(pipeline)
         self.assert_no_child()
 
+    def test_what_was_read_of_it_is_known(self) -> None:
+        pipeline = self.play(chord("20.opus"))
+        self.pull(pipeline)
+        works = pipeline.works
+        assert works.received is not None
+        self.assertGreaterEqual(works.received, (folder() / "20.opus").stat().st_size)
+        self.assertEqual((works.mode, works.child, works.share), ("passthrough", None, 0))
+
     def test_from_any_position(self) -> None:
         for name in NAMES:
             for at in (0.004, 1.993, 2.006, 7.777, SECONDS - 0.3):

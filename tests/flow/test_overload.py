@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from audiosvc.errors import Overloaded
 from audiosvc.ffmpeg.process import Spawner
+from audiosvc.ffmpeg.report import Report
 from audiosvc.flow import overload
 from audiosvc.flow.encoders import EncoderPool
 from audiosvc.flow.overload import READING_SECONDS, Overload, busy_seconds, usable_cores
@@ -55,6 +56,19 @@ class OverloadTestCase(SynchronousTestCase):
         except Overloaded:
             return True
         return False
+
+
+class ChildrenTests(OverloadTestCase):
+    def test_their_time_and_memory_are_looked_at_with_each_reading(self) -> None:
+        self.workshop.spawner.spawn(["ffmpeg"], Report(), lambda child: self.addCleanup(child.pcm.close), self.fail)
+        # Instead of the child, this very process.
+        self.reactor.children[0].pid = os.getpid()
+        self.run_for(READING_SECONDS)
+        vitals = self.workshop.spawner.vitals()
+        self.assertGreater(vitals.rss_bytes, 1_000_000)
+        self.assertGreater(vitals.cpu_seconds, 0)
+        self.reactor.children[0].pid = 2**22 + 1
+        self.reactor.children[0].exit()
 
 
 class LowerTests(OverloadTestCase):

@@ -143,8 +143,8 @@ class KilledTests(RecoveryTestCase):
                 self.assertIsNone(pipeline.failure)
                 print(f"\n{type(source.media).__name__} at 4 x speed, {killed} kills: {missing} packets missed", end="")
                 self.assertEqual((killed, listener.recoveries), (kills, kills))
-                # One is 5 ms here, which other work on the machine may take.
-                self.assertLessEqual(missing, kills)
+                # One is 5 ms here, which other work on the machine may take; a child's start is 10 of them.
+                self.assertLess(missing, 5 * kills)
 
         piece("ogg")
         return self.run_to_end(doing())

@@ -1,4 +1,4 @@
-"""Children let go while nobody reads, and media URLs that have expired."""
+"""Children let go while nobody reads, media URLs that have expired, and live playlists that are stale."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from dataclasses import replace
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from audiosvc.errors import ExtractionFailed, ExtractionTimeout, SourceNotFound, SourceRefused, UnsupportedUrl
+from audiosvc.errors import (
+    ExtractionFailed,
+    ExtractionTimeout,
+    SourceNotFound,
+    SourceRefused,
+    SourceTimeout,
+    UnsupportedUrl,
+)
+from audiosvc.flow import supply
+from audiosvc.flow.opening import STALL_SECONDS
 from audiosvc.flow.supply import FIRST_PACKET_SECONDS, UNREAD_SECONDS
 from audiosvc.sources.model import Http
-from tests.flow.support import BROKEN, PAGE, REFUSED, SECOND, SONG, WEB, SupplyTestCase
+from tests.flow.support import BROKEN, PAGE, RADIO, REFUSED, SECOND, SONG, WEB, SupplyTestCase
 
 FOUND = replace(PAGE, media=Http("http://h/other"))
 
@@ -300,3 +309,33 @@ class ExpiredTests(SupplyTestCase):
         self.assertIn("-i http://h/other", self.argv)
         self.give()
         self.assert_whole()
+
+
+class StaleTests(SupplyTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(supply, "STALE_SECONDS", 6.0)
+
+    def stall(self, seconds: int) -> None:
+        """The newest child describes a live playlist, gives so much of it and then nothing, and is killed for that."""
+        self.child.say("[info] Input #0, hls, from 'x':\n[info]   Duration: N/A, bitrate: N/A\n")
+        for _ in range(seconds):
+            self.give()
+        self.reactor.advance(STALL_SECONDS)
+        self.assertEqual(self.child.signals, ["KILL"])
+        self.child.exit(signal=9)
+        self.reactor.advance(2.02)
+
+    def test_a_live_playlist_that_nobody_writes_to_any_more_is_not_begun_anew_for_ever(self) -> None:
+        self.begin(RADIO)
+        for _ in range(3):
+            self.assertFalse(self.ended)
+            self.stall(5)
+        self.assertTrue(self.ended)
+        self.assertIsInstance(self.supply.failure, SourceTimeout)
+
+    def test_one_that_goes_on_for_longer_is(self) -> None:
+        self.begin(RADIO)
+        for _ in range(5):
+            self.stall(6)
+        self.assertFalse(self.ended)

@@ -37,6 +37,7 @@ def waiting(listening: socket.socket) -> int:
 class Permit:
     """Implements `interfaces.IPermit` without a door."""
 
+    received = 0
     denial: AudioServiceError | None = None
 
     def __init__(self, prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:

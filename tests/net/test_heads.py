@@ -49,9 +49,12 @@ class TargetTests(SynchronousTestCase):
             b"/path", b"*", b"", b"a.example:443", b"http:/x", b"http:x", b"http://", b"http:///x", b"http://a@b/",
             b"http://good@127.0.0.2/", b"http://good\\@127.0.0.2/", b"http://a#@b/", b"http://a/#b", b"http://a:b/",
             b"http://a:123456/", b"http://[::1%1]/", b"http://::1/", b"http://[x]/", b"http://a%2eb/", b"//a/",
+            b"http://a\xff/",
         ):  # fmt: skip
             self.assertRaises((BadRequest, UnsupportedUrl), parse_target, b"GET", url)
-        for url in (b"a.example", b"http://a:443", b"a:b", b"u@a:443", b"a:443/", b":443", b"::1:443", b"a:123456"):
+        for url in (
+            b"a.example", b"http://a:443", b"a:b", b"u@a:443", b"a:443/", b":443", b"::1:443", b"a:123456", b"\xe9:1",
+        ):  # fmt: skip
             self.assertRaises(BadRequest, parse_target, b"CONNECT", url)
 
 
@@ -170,6 +173,7 @@ class ReadableTests(SynchronousTestCase):
 
     def test_information_is_told_from_an_answer(self) -> None:
         self.assertTrue(is_information(b"HTTP/1.1 100 Continue\r\n\r\n"))
+        self.assertTrue(is_information(b"ICY\t100x\r\n\r\n"), "what `readable` takes for it")
         self.assertFalse(is_information(b"HTTP/1.1 1000\r\n\r\n"))
         self.assertFalse(is_information(b"HTTP/1.1 200 OK\r\n\r\n"))
 

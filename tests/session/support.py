@@ -13,6 +13,7 @@ from audiosvc.flow.workshop import Workshop
 from audiosvc.interfaces import IFeed
 from audiosvc.session.registry import Registry
 from audiosvc.session.session import House
+from audiosvc.session.stats import DeliveryStats
 from audiosvc.session.track import Play
 from audiosvc.sources.model import File, Source
 from audiosvc.wire.messages import SessionEvent
@@ -32,6 +33,7 @@ class Listener:
         self.feeds: dict[str, IFeed] = {}
         self.credit: defaultdict[str, int] = defaultdict(int)
         self.is_held = False
+        self.is_unsent = 0
         self._pouring = False
 
     def open(self, feed: IFeed) -> None:
@@ -50,6 +52,12 @@ class Listener:
 
     def held(self, session_id: str) -> bool:
         return self.is_held
+
+    def unsent(self, session_id: str) -> int:
+        return self.is_unsent
+
+    def stats(self, session_id: str) -> DeliveryStats:
+        return DeliveryStats(1, None, 2.5, self.credit[session_id], self.is_held, 3, 4)
 
     def pull(self, session_id: str, most: int) -> None:
         """Give credit, and take what is there."""

@@ -6,8 +6,9 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
-from audiosvc.errors import Overloaded, SessionNotFound, ShuttingDown, TooManySessions, UnsupportedUrl
+from audiosvc.errors import NoFds, Overloaded, SessionNotFound, ShuttingDown, TooManySessions, UnsupportedUrl
 from audiosvc.flow.overload import Overload
+from audiosvc.session import registry
 from audiosvc.session.registry import NEXT_SECONDS, VISIBLE_SECONDS, Registry
 from audiosvc.session.track import Play
 from audiosvc.session.weight import is_light
@@ -131,6 +132,9 @@ class FakeOverload:
         self.full = False
         self.asked: list[bool] = []
 
+    def refuses(self, *, light: bool) -> bool:
+        return self.full and not light
+
     def admit(self, *, light: bool) -> None:
         self.asked.append(light)
         if self.full and not light:
@@ -152,6 +156,17 @@ class OverloadTests(SessionTestCase):
         self.overload.full = True
         self.assertRaises(Overloaded, self.play, "a")
         self.assertEqual((self.registry.snapshots(), self.registry.plays, self.pending()), ([], 0, 0))
+
+    def test_why_a_play_would_be_refused_can_be_asked_without_one(self) -> None:
+        self.assertEqual(self.registry.refusals(), [])
+        for name in "abc":
+            self.play(name)
+        self.overload.full = True
+        self.patch(registry, "check_descriptors", lambda: (_ for _ in ()).throw(NoFds()))
+        self.assertEqual([type(e) for e in self.registry.refusals()], [TooManySessions, NoFds, Overloaded])
+        self.registry.shut_down()
+        self.assertEqual([type(e) for e in self.registry.refusals()], [ShuttingDown, NoFds, Overloaded])
+        self.assertEqual(self.overload.asked, [False] * 3)
 
     def test_what_plays_is_replaced_even_so(self) -> None:
         self.play("a")

@@ -6,15 +6,19 @@ import type {
   Description,
   Done,
   Files,
+  LevelSet,
   Operations,
   Play,
   Playing,
   Playlist,
+  Probed,
   ProblemBody,
   Results,
   Sessions,
+  SetLevel,
   Snapshot,
   Sought,
+  Stats,
   Vitals,
   VolumeSet,
 } from "./openapi.ts";
@@ -59,13 +63,17 @@ const ENDPOINTS: { [N in Name]: `${Operations[N]["method"]} ${Operations[N]["pat
   resume: "POST /session/{session_id}/resume",
   seek: "POST /session/{session_id}/seek",
   volume: "POST /session/{session_id}/volume",
+  log: "POST /session/{session_id}/log",
   status: "GET /session/{session_id}/status",
+  stats: "GET /session/{session_id}/stats",
   sessions: "GET /sessions",
   metadata: "GET /metadata",
   playlist: "GET /playlist",
   search: "GET /search",
   files: "GET /files",
   health: "GET /health",
+  live: "GET /health/live",
+  ready: "GET /health/ready",
   metrics: "GET /metrics",
   openapi: "GET /openapi.json",
 };
@@ -131,9 +139,19 @@ export class ControlClient {
     return this.#ask("volume", { sessionId, body: { volume } }, options);
   }
 
+  /** From `level` on what happens to this id is logged, in each of its plays; null takes that back. */
+  log(sessionId: string, level: SetLevel["level"], options?: RequestOptions): Promise<LevelSet> {
+    return this.#ask("log", { sessionId, body: { level } }, options);
+  }
+
   /** Rejects with `not_found` for an id that plays nothing. */
   status(sessionId: string, options?: RequestOptions): Promise<Snapshot> {
     return this.#ask("status", { sessionId }, options);
+  }
+
+  /** How the session is doing, for whoever looks into one that sounds wrong; rejects with `not_found` as `status` does. */
+  stats(sessionId: string, options?: RequestOptions): Promise<Stats> {
+    return this.#ask("stats", { sessionId }, options);
   }
 
   /** Every session there is. */
@@ -165,6 +183,16 @@ export class ControlClient {
   /** How the daemon is. */
   health(options?: RequestOptions): Promise<Vitals> {
     return this.#ask("health", {}, options);
+  }
+
+  /** That the daemon answers at all. */
+  live(options?: RequestOptions): Promise<Probed> {
+    return this.#ask("live", {}, options);
+  }
+
+  /** That it takes plays; rejects with `not_ready` while it would refuse them. */
+  ready(options?: RequestOptions): Promise<Probed> {
+    return this.#ask("ready", {}, options);
   }
 
   /** Prometheus text. */

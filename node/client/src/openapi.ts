@@ -36,8 +36,62 @@ export interface Snapshot {
   held: boolean;
 }
 
+/** Counts are since the play was accepted, seeks included. None is not known, or there is no such thing. */
+export interface Stats {
+  session_id: string;
+  track_id: string;
+  status: "error" | "extracting" | "idle" | "paused" | "stopped" | "streaming";
+  mode: "cached" | "passthrough" | "shared" | "transcode" | null;
+  first_packet: FirstPacketStats;
+  seeks: number;
+  seek_ms: number | null;
+  bytes_sent: number;
+  packets_sent: number;
+  late_packets: number;
+  deficit_packets: number | null;
+  largest_gap_ms: number;
+  underruns: number;
+  recoveries: number;
+  dropped_packets: DroppedStats;
+  queue: QueueStats;
+  credit_packets: number | null;
+  held: boolean;
+  child: ChildStats | null;
+  encoder_share: number;
+  source_bytes: number | null;
+  listeners: number;
+}
+
+/** Milliseconds from the play's being accepted. None where it has not come to that, or needed none of it. */
+export interface FirstPacketStats {
+  resolved_ms: number | null;
+  opened_ms: number | null;
+  sound_ms: number | null;
+  ready_ms: number | null;
+  sent_ms: number | null;
+}
+
+/** Packets thrown away unheard, by reason. */
+export interface DroppedStats {
+  late_listener: number;
+}
+
+/** What is on its way, from the source to the client. */
+export interface QueueStats {
+  ready_packets: number;
+  waiting_packets: number;
+  unsent_bytes: number | null;
+}
+
+/** The FFmpeg process of now. */
+export interface ChildStats {
+  cpu_seconds: number;
+  rss_bytes: number;
+}
+
 export interface Vitals {
-  status: string;
+  status: "degraded" | "ok" | "stopping";
+  reasons: Reason[];
   version: string;
   uptime: number;
   sessions: Record<string, number>;
@@ -45,15 +99,48 @@ export interface Vitals {
   ends: Record<string, number>;
   children: number;
   spawns: number;
+  ffmpeg: ChildrenVitals;
+  spawn_failures: number;
+  log: LogVitals;
+  process: ProcessVitals;
   encoder: EncoderVitals;
   overload: OverloadVitals;
   pacer: PacerVitals;
   delivery: DeliveryVitals;
+  queues: QueueVitals;
+  timings: TimingVitals;
   sources: SourceVitals;
   door: DoorVitals;
   isolation: IsolationVitals;
   extractors: ExtractorVitals | null;
   cache: CacheVitals | null;
+  restart: RestartVitals | null;
+}
+
+/** Why the daemon is not all that it should be. */
+export interface Reason {
+  code: string;
+  message: string;
+  refuses: boolean;
+}
+
+export interface ChildrenVitals {
+  cpu_seconds: number;
+  rss_bytes: number;
+  largest_rss_bytes: number;
+}
+
+export interface LogVitals {
+  format: string;
+  level: string;
+  sessions: Record<string, string>;
+  written: number;
+  dropped: number;
+}
+
+export interface ProcessVitals {
+  delayed_calls: number;
+  memory_blocks: number;
 }
 
 export interface EncoderVitals {
@@ -77,6 +164,13 @@ export interface PacerVitals {
   ticks: number;
   largest_gap_ms: number;
   skipped_ticks: number;
+  lateness: HistogramVitals;
+}
+
+export interface HistogramVitals {
+  count: number;
+  seconds: number;
+  buckets: Record<string, number>;
 }
 
 export interface DeliveryVitals {
@@ -84,9 +178,30 @@ export interface DeliveryVitals {
   packets: number;
   bytes: number;
   underruns: number;
+  late: number;
+  missed: number;
+  largest_gap_ms: number;
   events_dropped: number;
   lines_refused: number;
   resent: number;
+}
+
+/** Over all sessions and connections, and the most of one. Of sessions that sound well this tells little. */
+export interface QueueVitals {
+  ready_packets: number;
+  largest_ready_packets: number;
+  waiting_packets: number;
+  largest_waiting_packets: number;
+  unsent_bytes: number;
+  largest_unsent_bytes: number;
+}
+
+/** From what was asked until its first packet went out, by `transcode`, `passthrough`, `cached`, `shared`.
+
+    What then waited for its client, or was paused, is not counted. */
+export interface TimingVitals {
+  plays: Record<string, HistogramVitals>;
+  seeks: Record<string, HistogramVitals>;
 }
 
 export interface SourceVitals {
@@ -135,6 +250,11 @@ export interface CacheVitals {
   disk_errors: number;
 }
 
+export interface RestartVitals {
+  taken_up: number;
+  left_out: number;
+}
+
 /** Where to go on, in seconds of the source. */
 export interface Seek {
   position: number;
@@ -143,6 +263,11 @@ export interface Seek {
 /** 1 leaves the sound as it is, 0 is silence. */
 export interface SetVolume {
   volume: number;
+}
+
+/** From what level on the session's events are logged; null is as those of all others. */
+export interface SetLevel {
+  level: "debug" | "error" | "info" | "warn" | null;
 }
 
 /** The optional body of stop, pause and resume. */
@@ -185,6 +310,15 @@ export interface VolumeSet {
   status: "error" | "extracting" | "idle" | "paused" | "stopped" | "streaming";
   session_id: string;
   volume: number;
+}
+
+export interface LevelSet {
+  session_id: string;
+  level: "debug" | "error" | "info" | "warn" | null;
+}
+
+export interface Probed {
+  status: "live" | "ready";
 }
 
 export interface Sessions {
@@ -249,6 +383,7 @@ export interface ProblemBody {
   code: string;
   message: string;
   session_id?: string;
+  reasons?: Reason[];
 }
 
 /** Every endpoint, by its operation id. */
@@ -301,6 +436,14 @@ export interface Operations {
     body: SetVolume;
     answer: VolumeSet;
   };
+  /** POST /session/{session_id}/log: What of it is logged */
+  log: {
+    method: "POST";
+    path: "/session/{session_id}/log";
+    query: undefined;
+    body: SetLevel;
+    answer: LevelSet;
+  };
   /** GET /session/{session_id}/status: One session */
   status: {
     method: "GET";
@@ -308,6 +451,14 @@ export interface Operations {
     query: undefined;
     body: undefined;
     answer: Snapshot;
+  };
+  /** GET /session/{session_id}/stats: How one session is doing */
+  stats: {
+    method: "GET";
+    path: "/session/{session_id}/stats";
+    query: undefined;
+    body: undefined;
+    answer: Stats;
   };
   /** GET /sessions: All sessions */
   sessions: {
@@ -357,6 +508,22 @@ export interface Operations {
     body: undefined;
     answer: Vitals;
   };
+  /** GET /health/live: Whether it answers */
+  live: {
+    method: "GET";
+    path: "/health/live";
+    query: undefined;
+    body: undefined;
+    answer: Probed;
+  };
+  /** GET /health/ready: Whether it takes plays */
+  ready: {
+    method: "GET";
+    path: "/health/ready";
+    query: undefined;
+    body: undefined;
+    answer: Probed;
+  };
   /** GET /metrics: The same for Prometheus */
   metrics: {
     method: "GET";
@@ -391,8 +558,10 @@ export type ProblemCode =
   | "invalid_json"
   | "invalid_query"
   | "invalid_session_id"
+  | "no_fds"
   | "not_audio"
   | "not_found"
+  | "not_ready"
   | "not_seekable"
   | "overloaded"
   | "position_out_of_range"
@@ -403,6 +572,8 @@ export type ProblemCode =
   | "source_timeout"
   | "source_unreachable"
   | "spawn_failed"
+  | "too_many_failures"
+  | "too_many_levels"
   | "too_many_lookups"
   | "too_many_sessions"
   | "unauthorized"

@@ -44,6 +44,10 @@ test("a session from its play to its end", async () => {
   assert.equal((await control.volume("user:42", 0.8)).volume, 0.8);
   const shown = await control.status("user:42");
   assert.deepEqual([shown.track_id, shown.volume, shown.url], [track_id, 0.8, "demo:tone?hz=440"]);
+  assert.deepEqual(await control.log("user:42", "debug"), { session_id: "user:42", level: "debug" });
+  assert.deepEqual((await control.health()).log.sessions, { "user:42": "debug" });
+  assert.equal((await control.log("user:42", null)).level, null);
+  assert.equal((await control.stats("user:42")).track_id, track_id);
   const { count, sessions } = await control.sessions();
   assert.deepEqual([count, sessions[0]?.track_id], [1, track_id]);
   assert.equal((await control.stop("user:42")).status, "stopped");
@@ -57,7 +61,8 @@ test("what there is to play, and how the daemon is", async () => {
   assert.ok((await control.playlist("demo:")).entries.some((entry) => entry.url === "demo:prelude"));
   const { results } = await control.search("demo:", { limit: 2 });
   assert.equal(results.length, 2);
-  assert.equal((await control.health()).status, "ok");
+  assert.notEqual((await control.health()).status, "stopping");
+  assert.deepEqual([(await control.live()).status, (await control.ready()).status], ["live", "ready"]);
   assert.match(await control.metrics(), /^audiosvc_/m);
 });
 

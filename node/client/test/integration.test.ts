@@ -219,6 +219,50 @@ test("a daemon killed and started again: the client comes back, and what it play
   assert.equal(client.state, "connected");
 });
 
+test("a daemon that keeps what plays is started again: every song goes on at the next packet, and a pause stays one", async (t) => {
+  const own = await Daemon.start();
+  t.after(() => own.stop());
+  await own.program.end();
+  own.keeps = true;
+  await own.start();
+  const client = await connect(t, { path: own.socket, reconnect: { min: 10, max: 50 } });
+  const api = new ControlClient({ url: own.api });
+  t.after(() => api.close());
+  client.on("gap", (gap) => assert.fail(JSON.stringify(gap)));
+  const ids = ["song", "paused"];
+  const run = async (restarted: boolean) => {
+    const types = new Map<string, string[]>(ids.map((id) => [id, []]));
+    const listen = (event: SessionEvent) => types.get(event.session_id)?.push(event.type);
+    client.on("event", listen);
+    const streams = ids.map((id) => client.session(id, { follow: false }));
+    // Frames of PCM, which are the same whoever makes them.
+    for (const id of ids) await api.play(id, { url: "demo:tone?hz=440&seconds=4", format: "pcm" });
+    if (restarted) {
+      while (streams.some(({ held }) => held < 50)) await once(client, "audio");
+      await api.pause("paused");
+      const back = once(client, "connect");
+      assert.equal(await own.program.end(), 0);
+      const ended = performance.now();
+      await own.start();
+      await back;
+      assert.equal((await api.status("paused")).status, "paused");
+      t.diagnostic(`connected again ${Math.round(performance.now() - ended)} ms after its end`);
+      await api.resume("paused");
+    }
+    const packets = await Promise.all(streams.map(async (stream) => (await stream.toArray()).map(short)));
+    client.off("event", listen);
+    return { packets, types: [...types.values()] };
+  };
+  const whole = await run(false);
+  const carried = await run(true);
+  assert.deepEqual(carried.packets, whole.packets);
+  assert.equal(whole.packets[0]?.length, 200);
+  assert.deepEqual(carried.types, [
+    ["ready", "attached", "finished"],
+    ["ready", "paused", "attached", "resumed", "finished"],
+  ]);
+});
+
 test("the daemon's end is told as one, and the stream ends", async (t) => {
   const other = await Daemon.start();
   t.after(() => other.stop());

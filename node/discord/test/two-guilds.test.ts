@@ -206,6 +206,7 @@ test("a voice session that Discord has forgotten is made anew, where it was; thr
 test("when the daemon is restarted, the track goes on where it was", async (t) => {
   assert.equal(await stage.daemon.program.end(), 0);
   const before = stage.heard(A.id).length;
+  stage.daemon.keeps = true;
   await stage.daemon.start();
   await stage.hears(A.id, 30);
   const { position, packets_sent, url } = await stage.control.status(A.id);
@@ -213,6 +214,17 @@ test("when the daemon is restarted, the track goes on where it was", async (t) =
   assert.equal(url, TONE_A);
   t.diagnostic(`heard up to ${reached.toFixed(2)} s, went on at ${again.toFixed(2)} s`);
   assert.ok(Math.abs(reached - again) <= 0.1);
+});
+
+test("when it is restarted once more, having been told to keep what plays, the very same track goes on", async (t) => {
+  const { track_id } = await stage.control.status(A.id);
+  assert.equal(await stage.daemon.program.end(), 0);
+  const before = stage.heard(A.id).length;
+  await stage.daemon.start();
+  await stage.hears(A.id, 100);
+  const after = await stage.control.status(A.id);
+  assert.equal(after.track_id, track_id);
+  t.diagnostic(`${before} packets heard before; at ${after.position} s with ${after.packets_sent} sent`);
 });
 
 test("it leaves when it is alone", async () => {

@@ -386,4 +386,26 @@ describe("the daemon", () => {
     await page.next("finished", "phoenix");
     assert.deepEqual(page.packets("phoenix").slice(had), alone[A]);
   });
+
+  test("that keeps what plays and is started again goes on with it, and with the queue behind it", async (t) => {
+    await daemon.program.end();
+    daemon.keeps = true;
+    await daemon.start();
+    const { page } = await alongside(t, "carried");
+    page.say("play", "carried", { url: A });
+    page.say("addToQueue", "carried", { url: B });
+    await page.received("carried", 30);
+    const had = page.packets("carried").length;
+    assert.equal(await daemon.program.end(), 0);
+    await page.next("hello", undefined, (hello) => hello.daemon === "disconnected");
+    await daemon.start();
+    await page.next("hello", undefined, (hello) => hello.daemon === "connected");
+    const { status, track } = await page.next("state", "carried", ({ position }) => position > 0);
+    assert.deepEqual([status, track?.title], ["playing", "Tone of 440 Hz"]);
+    await page.next("finished", "carried");
+    await page.next("finished", "carried");
+    assert.equal(page.packets("carried").length, 2 * LENGTH);
+    assert.deepEqual(page.packets("carried").slice(0, had), alone[A]?.slice(0, had));
+    assert.deepEqual(page.packets("carried").slice(LENGTH), alone[B]);
+  });
 });

@@ -21,6 +21,8 @@ export class Daemon {
   readonly folder: string;
   /** Path of its Unix socket. */
   readonly socket: string;
+  /** Whether what plays when it is ended goes on when it is started again; counts from the next start on. */
+  keeps = false;
   readonly #options: DaemonOptions;
   #program: Program | undefined;
   #port = 0;
@@ -60,6 +62,7 @@ export class Daemon {
     const api = unix ? this.api : `tcp:${this.#port}:interface=127.0.0.1`;
     // How busy the machine is decides nothing, nor what was played before.
     const plain = ["--overload=off", "--cache-size=0"];
+    if (this.keeps) plain.push("--state-file", join(this.folder, "sessions"));
     const options = ["--api", api, "--socket", this.socket, "--media-root", this.folder, ...plain, ...args];
     const python = process.env.AUDIOSVC_PYTHON ?? "python3";
     this.#program = new Program(python, ["-c", TWISTD, "-n", "--pidfile=", "audiosvc", ...options]);

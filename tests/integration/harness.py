@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -127,6 +128,10 @@ class Daemon:
 
     async def start(self, *options: str, **environ: str) -> Daemon:
         self.spawn(*options, **environ)
+        return await self.listens()
+
+    async def listens(self) -> Daemon:
+        """Wait until it does, once it is spawned."""
         # Its socket is the last that it listens on.
         pattern = re.compile(r"listening on IPv[46]Address\(.*?port=(\d+).*listening on UNIXAddress", re.DOTALL)
         await until(lambda: pattern.search(self.log) or self.process.ended, "the daemon listens")
@@ -225,8 +230,12 @@ class Daemon:
         return [int(path.name) for path in found if not _is_worker(path)]
 
     def workers(self) -> int:
-        """Processes that read pages."""
-        return sum(_parent(path) == self.pid and _is_worker(path) for path in Path("/proc").glob("[0-9]*"))
+        """How many processes read pages."""
+        return len(self.worker_pids())
+
+    def worker_pids(self) -> list[int]:
+        found = (path for path in Path("/proc").glob("[0-9]*") if _parent(path) == self.pid)
+        return [int(path.name) for path in found if _is_worker(path)]
 
     def zombies(self) -> int:
         return sum("State:\tZ" in Path(f"/proc/{pid}/status").read_text() for pid in self.children())
@@ -240,6 +249,15 @@ class Daemon:
         mark = f"*sin({2 * math.pi * hz / SAMPLE_RATE!r}*".encode()
         (pid,) = [pid for pid in self.live_children() if mark in Path(f"/proc/{pid}/cmdline").read_bytes()]
         return pid
+
+    def children_with(self, mark: str) -> list[int]:
+        """The live FFmpegs that have `mark` in their command line."""
+        found = []
+        for pid in self.live_children():
+            with suppress(OSError):
+                if mark.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(pid)
+        return found
 
     def fds(self) -> int:
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
@@ -331,7 +349,7 @@ class Client(Protocol):
         await until(lambda: len(self.packets(session_id)) >= packets, f"{packets} packets of {session_id}", patience)
 
 
-def tone(hz: int, seconds: float) -> str:
+def tone(hz: float, seconds: float) -> str:
     return f"demo:tone?hz={hz}&seconds={seconds}"
 
 

@@ -47,6 +47,8 @@ WRONG = {
     "cache-dir": {"file": "is not a folder"},
     "cache-dir-size": {"x": "not a number of bytes"},
     "allowed-host": {"a b": "not a host name", "host:80": "not a host name", "ok,b/d": "not a host name"},
+    "log-format": {"": "none of text", "xml": "none of text, json"},
+    "log-level": {"": "none of debug", "critical": "none of debug, info, warn, error"},
 }
 
 

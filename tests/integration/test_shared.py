@@ -12,7 +12,6 @@ import pytest_twisted
 from tests.integration.conftest import Start
 from tests.integration.harness import Daemon, sleep, until
 from tests.integration.hearing import Hearing, together
-from tests.integration.test_recovery import children_of
 from tests.site import media
 from tests.site.server import REACHES, Site
 
@@ -73,7 +72,7 @@ async def test_three_sessions_on_one_station(start: Start, site: Site) -> None:
     two, three = await joined(daemon, "two", url), await joined(daemon, "three", url)
     looked, listened = site.asked("radio")
     assert (listened.headers.get("range", "bytes=0-"), looked.range) == ("bytes=0-", "bytes=0-12287")
-    assert len(children_of(daemon, "k=shared")) == len(daemon.children()) == 1
+    assert len(daemon.children_with("k=shared")) == len(daemon.children()) == 1
     assert await sources(daemon) == (1, 3)
     # Two connections of clients.
     assert daemon.fds() == fds + 2
@@ -89,7 +88,7 @@ async def test_three_sessions_on_one_station(start: Start, site: Site) -> None:
 
     await daemon.post("/session/three/volume", {"volume": 0.5})
     before = len(three.packets)
-    await until(lambda: len(children_of(daemon, "k=shared")) == 2, "a child with the other volume")
+    await until(lambda: len(daemon.children_with("k=shared")) == 2, "a child with the other volume")
     await goes_on(one, two, three)
     await goes_on(one, two, three)
     assert await sources(daemon) == (2, 3)
@@ -99,7 +98,7 @@ async def test_three_sessions_on_one_station(start: Start, site: Site) -> None:
     assert not set(three.packets[-40:]) & set(one.packets)
     print(f"the volume is heard {(shared - before) * 20} ms later")
     await daemon.post("/session/three/volume", {"volume": 1.0})
-    await until(lambda: len(children_of(daemon, "k=shared")) == 1, "one child for all again")
+    await until(lambda: len(daemon.children_with("k=shared")) == 1, "one child for all again")
     await goes_on(one, two, three)
     assert place(three, one, -40) > 0
 
@@ -144,7 +143,7 @@ async def test_one_who_takes_all_there_is_and_one_who_takes_nothing(start: Start
     assert (await status(paced))["dropped"] == 0
     assert place(paced, ahead, 0, 100) > 0
     assert place(late, paced, heard - 40, heard) > 0
-    assert len(children_of(daemon, "k=ahead")) == 1
+    assert len(daemon.children_with("k=ahead")) == 1
     for name in ("paced", "late"):
         await daemon.post(f"/session/{name}/stop")
     await all_gone(daemon)
@@ -159,7 +158,7 @@ async def test_a_child_lost_is_a_recovery_for_all_and_an_end_is_one(start: Start
         hearings = [await joined(daemon, f"dropped-{n}", site.url("radio", k="drop", drop=8)) for n in range(3)]
         await until(lambda: all("recovered" in hearing.types for hearing in hearings), "all hear it go on")
         await goes_on(*hearings)
-        assert len(children_of(daemon, "k=drop")) == 1
+        assert len(daemon.children_with("k=drop")) == 1
         assert place(hearings[2], hearings[0]) > 0
         assert {hearing.types.count("recovered") for hearing in hearings} == {1}
 
@@ -167,9 +166,9 @@ async def test_a_child_lost_is_a_recovery_for_all_and_an_end_is_one(start: Start
         url = site.url("live/index.m3u8", k="hls")
         hearings = [await joined(daemon, f"hls-{n}", url) for n in range(3)]
         await goes_on(*hearings)
-        assert len(children_of(daemon, "k=hls")) == 1
+        assert len(daemon.children_with("k=hls")) == 1
         while not all(hearing.over for hearing in hearings):
-            for pid in children_of(daemon, "k=hls"):
+            for pid in daemon.children_with("k=hls"):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             await sleep(0.002)

@@ -146,6 +146,15 @@ async def test_another_user_gets_neither_sound_nor_secrets(start: Start, site: S
                     Path(private).read_bytes()
             with socket.socket(socket.AF_UNIX) as client, pytest.raises(PermissionError):
                 client.connect(str(daemon.socket))
+        # Were its mode another, the kernel would still say who it is that connects.
+        daemon.socket.chmod(0o666)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(20)
+            with somebody_else():
+                client.connect(str(daemon.socket))
+            assert await deferToThread(client.recv, 1) == b"", "closed before a byte"
+        daemon.socket.chmod(0o600)
+        assert f"another user, {NOBODY}" in daemon.log
         print(f"\nrefused to another user: environments, token file, socket; {len(seen)} bytes of command lines seen")
         assert b"endless/mp3.mp3" in seen, "URLs are seen by everybody"
         for secret in (way.password, token, "secret-of-the-operator"):

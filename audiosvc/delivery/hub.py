@@ -153,6 +153,12 @@ class Hub:
                 stream.rest()
                 self._serve(stream)
 
+    def last_words(self, connection: IConnection) -> None:
+        """Put all that waits for the connection, be its socket full or not: it is about to be closed for good."""
+        for stream in self._streams.values():
+            if stream.owner is connection and stream.waits:
+                stream.pull(stream.waiting)
+
     # --- for tap -----------------------------------------------------------------------------------------------------
 
     def let_go(self) -> None:

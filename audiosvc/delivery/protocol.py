@@ -183,6 +183,7 @@ class DeliveryFactory(Factory):
         """Close every connection; fires when all are gone, those that do not read after `FLUSH_SECONDS`."""
         connections = list(self.connections)
         for connection in connections:
+            self.hub.last_words(connection)
             connection.close()
         gone = DeferredList([connection.lost for connection in connections])
         late = self.reactor.callLater(FLUSH_SECONDS, self._abort)

@@ -31,7 +31,7 @@ from audiosvc.delivery.protocol import (
     DeliveryFactory,
 )
 from audiosvc.wire.codec import LINE_MOST, Decoder, Received, encode_event, encode_line
-from audiosvc.wire.messages import Credit, Greeting, Hello, Packet, Ready, Refused, Subscribe, Unsubscribe
+from audiosvc.wire.messages import Credit, Greeting, Hello, Packet, Ready, Refused, Stopped, Subscribe, Unsubscribe
 from tests.fakes import FakeFeed
 
 HELLO = Hello(1, ("subscribe", "credit", "resume"), f"audiosvc/{__version__}")
@@ -297,6 +297,17 @@ class CloseTests(ProtocolTestCase):
         self.successResultOf(self.factory.close())
         self.assertTrue(all(transport.gone and not transport.aborted for transport in transports))
         self.assertEqual((self.hub.vitals().connections, self.clock.getDelayedCalls()), (0, []))
+
+    def test_whose_socket_is_full_is_told_what_became_of_its_sessions_all_the_same(self) -> None:
+        feed = self.open()
+        connection, transport = self.connect(encode_line(Subscribe("a")))
+        self.clock.advance(0)
+        connection.pauseProducing()
+        self.hub.announce(Stopped("a", "t1", "shutdown", 0.02))
+        self.hub.close(feed)
+        self.assertNotIsInstance(transport.received()[-1], Stopped)
+        self.factory.close()
+        self.assertIsInstance(transport.received()[-1], Stopped)
 
     def test_with_nobody_there_it_is_done_at_once(self) -> None:
         self.successResultOf(self.factory.close())

@@ -6,17 +6,13 @@ from collections.abc import Awaitable, Sequence
 from typing import NamedTuple
 
 from audiosvc.audio import FRAME_SECONDS
-from tests.faults.harness import MIB, Round
+from tests.faults.harness import Round
 from tests.integration.harness import Daemon
 from tests.integration.hearing import Hearing, together
 from tests.site.server import Site
 
 NEAR = 0.06
 """Seconds by which sound may be off its place."""
-
-MEMORY = 16 * MIB
-"""More than before that is no leak: what a client could come back for takes 2.3 MB a session as PCM, and malloc keeps
-some of what is freed between what is not."""
 
 HEARD = 9
 """Seconds played of a track that lasts longer, where its end does not matter."""

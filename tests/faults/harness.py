@@ -74,7 +74,9 @@ DESCRIPTORS = 2
 CALLS = 6
 """Likewise timers: each of the API's connections has one or two, as has a session that has just begun to wait."""
 
-MEMORY = 5 * MIB
+MEMORY = 24 * MIB
+"""More than before that is no leak: what a client could come back for takes 2.3 MB a session as PCM, and malloc keeps
+some of what is freed between what is not. 5 MB are aimed at and mostly seen; what grows is found by `tox -e soak`."""
 
 LONG_SECONDS = 7200
 """What bystanders play lasts so long."""
@@ -136,12 +138,11 @@ class Measures(NamedTuple):
 
 
 class Invariants:
-    """A daemon as it was, and whether it is so again. `threads`, `memory`: how much more of these there may be."""
+    """A daemon as it was, and whether it is so again; there may be so many `threads` more."""
 
-    def __init__(self, daemon: WatchedDaemon, *, threads: int = 0, memory: int = MEMORY) -> None:
+    def __init__(self, daemon: WatchedDaemon, *, threads: int = 0) -> None:
         self._daemon = daemon
         self._threads = threads
-        self._memory = memory
         self._before: Measures | None = None
 
     async def take(self) -> Invariants:
@@ -181,7 +182,7 @@ class Invariants:
             (now.fds - before.fds - 3 * more <= DESCRIPTORS, "descriptors"),
             (now.threads - before.threads <= self._threads, "threads"),
             (now.calls - before.calls - more <= CALLS, "delayed calls"),
-            (now.rss - before.rss <= self._memory, "memory"),
+            (now.rss - before.rss <= MEMORY, "memory"),
             (not daemon.zombies(), "zombies"),
             (len(daemon.children()) == children, f"{len(daemon.children())} children of {children}"),
         ]
@@ -245,7 +246,6 @@ class Round:
         *,
         bystanders: int = 3,
         threads: int = 0,
-        memory: int = MEMORY,
         everyone: bool = False,
         underruns: bool = False,
         warm: Callable[[], Awaitable[object]] | None = None,
@@ -253,7 +253,7 @@ class Round:
         assert isinstance(daemon, WatchedDaemon)
         self.daemon = daemon
         self.bystanders = Bystanders(daemon, bystanders)
-        self._invariants = Invariants(daemon, threads=threads, memory=memory)
+        self._invariants = Invariants(daemon, threads=threads)
         self._everyone = everyone
         self._underruns = underruns or everyone
         self._warm = warm

@@ -23,7 +23,7 @@ from twisted.internet.protocol import Protocol
 from audiosvc.wire.messages import Attached, Greeting, Held, Line, Packet, Ready, Subscribe
 from tests.faults.calls import pipeline
 from tests.faults.cases import warm
-from tests.faults.harness import MIB, Round, WatchedDaemon
+from tests.faults.harness import Round, WatchedDaemon
 from tests.integration.conftest import Start
 from tests.integration.harness import Client, reactor, sleep, tone
 from tests.site import media
@@ -210,8 +210,7 @@ async def run(start: Start, site: Site, seed: int, seconds: float) -> None:
 
     # What each kind of source and each format takes the first time, and threads that look names up, stay.
     # A machine that is busy otherwise sends late, which is counted and printed; it loses nothing.
-    others, stays = BYSTANDERS, 24 * MIB
-    async with Round(daemon, bystanders=others, memory=stays, threads=16, underruns=True, warm=all_kinds) as round:
+    async with Round(daemon, bystanders=BYSTANDERS, threads=16, underruns=True, warm=all_kinds) as round:
         round.resumes = True
         before = await daemon.get("/health")
         chaos = Chaos(round, site, dice := random.Random(seed))

@@ -17,7 +17,7 @@ import pytest_twisted
 
 from audiosvc.audio import SAMPLE_RATE
 from audiosvc.wire.messages import Credit, Subscribe
-from tests.faults.cases import HEARD, MEMORY, Case, Row, case, play_out, warm, whole
+from tests.faults.cases import HEARD, Case, Row, case, play_out, warm, whole
 from tests.faults.harness import MIB, Round
 from tests.integration.conftest import Start
 from tests.integration.harness import Daemon, cpu_seconds, sleep, tone, until
@@ -118,7 +118,7 @@ async def test_rows_1_and_2_a_child_that_dies_or_hangs_is_replaced_where_it_was(
         await round.as_alone(client, "tone", tone(500, HEARD))
 
     kills = [killed(suffix, number) for suffix in SUFFIXES for number in (1, 2)]
-    async with Round(daemon, memory=MEMORY, warm=lambda: warm(daemon, site, 16)) as round:
+    async with Round(daemon, warm=lambda: warm(daemon, site, 16)) as round:
         rows = [
             Row(
                 1,

@@ -79,7 +79,7 @@ async def test_row_11_who_stops_reading_holds_up_his_own_and_loses_nothing(start
     daemon = await start()
     # As PCM, of which a socket takes a tenth of a second.
     urls = {f"still-{n}": tone(1000 + n, seconds + 4) for n in range(5)}
-    async with Round(daemon, memory=16 * MIB) as round:
+    async with Round(daemon) as round:
         still = Recorder(daemon, "still", *map(Subscribe, urls))
         for session_id, url in urls.items():
             await daemon.play(session_id, url, format="pcm")

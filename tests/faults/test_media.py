@@ -77,7 +77,7 @@ async def test_row_26_whatever_is_done_to_media_it_ends_and_others_play(
     async def warm() -> None:
         await together([tried("index0.ts", f"warm-{n}") for n in range(8)])
 
-    async with Round(daemon, warm=warm, memory=12 * MIB) as round:
+    async with Round(daemon, warm=warm) as round:
         before = len(daemon.log)
         with Memory(daemon) as memory:
             found = await together([tried(name, f"m{n}") for n, name in enumerate(names)], most=8)

@@ -6,7 +6,7 @@ import time
 
 import pytest_twisted
 
-from tests.faults.cases import HEARD, MEMORY, NEAR, Case, Row, case, play_out, warm, whole
+from tests.faults.cases import HEARD, NEAR, Case, Row, case, play_out, warm, whole
 from tests.faults.harness import Round
 from tests.integration.conftest import Start
 from tests.integration.harness import sleep, until
@@ -151,7 +151,7 @@ async def test_rows_4_to_8_and_10_a_source_that_fails_goes_on_or_ends_with_its_r
     drops = [dropped(base, suffix) for base in ("http", "https") for suffix in ("mp3", "webm")]
     refused = [expired(403, "source_refused"), expired(404, "source_not_found"), expired(410, "source_not_found")]
     ranges = [ranges_refused("mp3.mp3"), ranges_refused("m4a.m4a"), *map(sought_without_ranges, IN_ORDER)]
-    async with Round(daemon, memory=MEMORY, warm=pages) as round:
+    async with Round(daemon, warm=pages) as round:
         rows = [
             Row(4, "breaks off once, http and https, mp3 and webm", "whole, in its place, 1 s", drops),
             Row(

@@ -41,7 +41,7 @@ async def test_row_15_plays_and_stops_on_one_id_end_once_each_and_the_last_call_
     daemon: Any = await start()
     references = {tone(hz, 10): await daemon.alone(tone(hz, 10)) for hz in NOTES}
     # What an ended track held outside Python's heap, its encoder above all, is let go at once.
-    async with Round(daemon, memory=8 * MIB) as round:
+    async with Round(daemon) as round:
         client = await daemon.connect(Subscribe("s"))
         control = await pipeline(daemon)
         looks = Looks(daemon, len(round.bystanders.urls))
@@ -109,7 +109,7 @@ async def test_row_16_many_ids_at_once_all_play_and_leave_nothing_behind(start: 
             await daemon.post(f"/session/{name}/stop")
         await daemon.disconnect(client)
 
-    async with Round(daemon, memory=8 * MIB, warm=once) as round:
+    async with Round(daemon, warm=once) as round:
         # Nothing is asked of them beyond their beginning, so that what is seen is what starting them costs.
         client = await daemon.connect(*[line for name in names for line in (Subscribe(name), Credit(name, 0))])
         control = await pipeline(daemon)

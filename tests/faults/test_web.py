@@ -14,7 +14,7 @@ import pytest_twisted
 from twisted.web.resource import Resource
 from twisted.web.server import Site as WebFactory
 
-from tests.faults.harness import MIB, Round
+from tests.faults.harness import Round
 from tests.integration.conftest import Start
 from tests.integration.harness import reactor, until
 from tests.integration.hearing import Hearing, together
@@ -70,7 +70,7 @@ async def test_row_31_names_that_are_not_answered_hold_up_nobody(start: Start, s
     async def warm() -> None:
         await tried("good-warm")
 
-    async with Round(daemon, warm=warm, memory=10 * MIB) as round:
+    async with Round(daemon, warm=warm) as round:
         names = ("none", "again", "fails", *(f"hangs-{n}" for n in range(20)), "good-amid", "good-too")
         found = await together([tried(name) for name in names])
         for name, hearing, _ in found:
@@ -103,7 +103,7 @@ async def test_row_32_a_server_that_cannot_prove_who_it_is_is_not_heard(start: S
         await tried("warm", site.url("media/mp3.mp3", "https"))
 
     bases = ("self-signed", "wrong-host", "expired", "mute")
-    async with Round(daemon, warm=warm, memory=10 * MIB) as round:
+    async with Round(daemon, warm=warm) as round:
         direct = [tried(base, site.url("media/mp3.mp3", base)) for base in bases]
         listed = [
             tried(f"hls-{base}", site.url("hostile/segment-at.m3u8", base=site.url("", base).rstrip("/")))
@@ -179,7 +179,7 @@ async def test_row_33_a_yt_dlp_that_goes_wrong_costs_its_own_page(
     async def warm() -> None:
         await tried("fine", "warm/fine")
 
-    async with Round(daemon, warm=warm, memory=10 * MIB) as round:
+    async with Round(daemon, warm=warm) as round:
         odd = ("exit", "crash", "flood", "noise", "null", "types", "other", "complaints", "hang")
         found = await together([tried(what, f"x/{what}") for what in odd], most=2)
         codes = {what: hearing.outcome for what, hearing, _ in found}

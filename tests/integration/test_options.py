@@ -46,6 +46,7 @@ WRONG = {
     "cache-size": {"x": "not a number of bytes", "-1": "not a number of bytes", "1.5G": "not a number of bytes"},
     "cache-dir": {"file": "is not a folder"},
     "cache-dir-size": {"x": "not a number of bytes"},
+    "state-file": {".": "is a folder"},
     "allowed-host": {"a b": "not a host name", "host:80": "not a host name", "ok,b/d": "not a host name"},
     "log-format": {"": "none of text", "xml": "none of text, json"},
     "log-level": {"": "none of debug", "critical": "none of debug, info, warn, error"},

@@ -114,8 +114,7 @@ class Track:
                 self.state, self.level = "finished", None
             case Stopped():
                 self.state, self.level = "stopped", None
-                if event.reason != "stop":
-                    self.failure = f"stopped: {event.reason.replace('_', ' ')}"
+                self.failure = None if event.reason == "stop" else f"stopped: {event.reason.replace('_', ' ')}"
             case Error():
                 self.fail(f"{event.message} ({event.code})")
             case _:

@@ -62,7 +62,7 @@ class Fetcher:
 
         @inlineCallbacks
         def get(url: str, headers: Mapping[str, str]) -> Generator[Deferred[Answer], Answer, tuple[Head, Answer]]:
-            exchange = _Get(url, headers, most_bytes)
+            exchange = _Get(self._reactor, url, headers, most_bytes)
             overdue = self._reactor.callLater(max(0.0, ends - self._reactor.seconds()), exchange.overdue)
             try:
                 answer = yield exchange.run(self._dialer, self._vouched)
@@ -81,7 +81,7 @@ class Fetcher:
 
         @inlineCallbacks
         def get(url: str, headers: Mapping[str, str]) -> Generator[Deferred[Head], Head, tuple[Head, Stream]]:
-            stream = Stream(url, headers)
+            stream = Stream(self._reactor, url, headers)
             head = yield stream.run(self._dialer, self._vouched)
             return head, stream
 
@@ -109,8 +109,8 @@ class Fetcher:
 class _Get(Exchange):
     """The beginning of an answer."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], most_bytes: int) -> None:
-        super().__init__(url, headers)
+    def __init__(self, reactor: IReactorTime, url: str, headers: Mapping[str, str], most_bytes: int) -> None:
+        super().__init__(reactor, url, headers)
         self._most = most_bytes
         self._body = b""
         self._done: Deferred[Answer] = Deferred(lambda _: self.stop())

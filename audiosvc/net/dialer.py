@@ -23,6 +23,12 @@ from audiosvc.net.vetter import Vetter
 CONNECT_SECONDS = 3
 """For one address to answer."""
 
+HANDSHAKE_SECONDS = 5
+"""For a server that was connected to, to say its part of TLS: two round trips; a play fails within 6 s."""
+
+SILENT = "it does not answer the handshake"
+"""Why nothing came of it, of such a server."""
+
 ADDRESSES_TRIED = 3
 
 SOCKET_BYTES = 128 * 1024
@@ -69,6 +75,11 @@ class Dialer:
                 continue
             return connected
         raise SourceUnreachable(f"{host} does not answer on port {port}")
+
+
+def insecure(host: str, why: str) -> SourceUnreachable:
+    """The error of a TLS handshake that came to nothing."""
+    return SourceUnreachable(f"no secure connection to {host}: {why}")
 
 
 def _alternate(addresses: list[Address]) -> list[Address]:

@@ -11,13 +11,21 @@ import h11
 from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IProtocolFactory, ITCPTransport
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHandshakeListener,
+    IOpenSSLClientConnectionCreator,
+    IProtocolFactory,
+    IReactorTime,
+    ITCPTransport,
+)
 from twisted.internet.protocol import Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from audiosvc.errors import SourceRefused, SourceUnreachable, UnsupportedUrl
-from audiosvc.net.dialer import IDialer, Once
+from audiosvc.net.dialer import HANDSHAKE_SECONDS, SILENT, IDialer, Once, insecure
 from audiosvc.net.heads import ANSWER_HEAD_MOST, find_head, is_information, readable
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -43,19 +51,22 @@ class Head:
         return self.headers.get("location") if self.status in REDIRECTS else None
 
 
+@implementer(IHandshakeListener)
 class Exchange(Protocol):
     """What becomes of the answer is for its heirs to say, who are told of it by `answered`, `came` and `ended`."""
 
     transport: ITCPTransport
 
-    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, reactor: IReactorTime, url: str, headers: Mapping[str, str]) -> None:
         """Raises `UnsupportedUrl` for headers that cannot be sent."""
         self.head: Head | None = None
         """None before it has come."""
+        self._reactor = reactor
         self._url = url
         self._parts = urlsplit(url)
         self._host = self._parts.hostname or ""
         self._dialling: Deferred[Any] | None = None
+        self._handshake: IDelayedCall | None = None
         self._parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=2 * ANSWER_HEAD_MOST)
         self._begun: bytes | None = b""
         """What there is of the answer's head, None once that is read."""
@@ -93,13 +104,21 @@ class Exchange(Protocol):
         if self._over:
             return
         self._over = True
+        self.handshakeCompleted()
         if self._dialling is not None:
             self._dialling.cancel()
         if self.transport is not None and not self._lost:
             self.transport.abortConnection()
 
     def connectionMade(self) -> None:
+        if self._parts.scheme == "https":
+            self._handshake = self._reactor.callLater(HANDSHAKE_SECONDS, self._mute)
         self.transport.write(self._request)
+
+    def handshakeCompleted(self) -> None:
+        handshake, self._handshake = self._handshake, None
+        if handshake is not None:
+            handshake.cancel()
 
     def dataReceived(self, data: bytes) -> None:
         if self._over:
@@ -129,7 +148,7 @@ class Exchange(Protocol):
         if self.head is not None:
             self._end(self._is_unbounded())
         elif reason.check(VerificationError, SSL.Error):
-            self._fail(Failure(SourceUnreachable(f"no secure connection to {self._host}: {_words(reason.value)}")))
+            self._fail(Failure(insecure(self._host, _words(reason.value))))
         else:
             self._fail(Failure(SourceUnreachable(f"{self._host} closed the connection without an answer")))
 
@@ -145,6 +164,10 @@ class Exchange(Protocol):
 
     def _dialled(self, _: object) -> None:
         self._dialling = None
+
+    def _mute(self) -> None:
+        self._handshake = None
+        self._fail(Failure(insecure(self._host, SILENT)))
 
     def _read(self, data: bytes) -> None:
         if data:

@@ -54,6 +54,7 @@ class Permit:
         self.trouble: AudioServiceError | None = None
         self.connections: set[IConnection] = set()
         self._latest: IConnection | None = None
+        self._silent: set[bytes] = set()
         self._token = secrets.token_urlsafe(24)
         self._label = label
         self._reactor = reactor
@@ -107,6 +108,14 @@ class Permit:
         """The request of `connection` led nowhere, or its answer broke off; what was asked later counts for more."""
         if connection is self._latest:
             self.trouble = error
+
+    def gave_up(self, authority: bytes) -> None:
+        """The server at `authority`, host and port, did not answer in time."""
+        self._silent.add(authority)
+
+    def gives_up(self, authority: bytes) -> bool:
+        """Whether that is known of it, before there is sound: each segment of a playlist would wait for it anew."""
+        return self._filled is None and authority in self._silent
 
     def deny(self, error: AudioServiceError) -> None:
         """Remember what was refused; the first of it stands, and is all that is logged."""

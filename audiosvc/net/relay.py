@@ -24,7 +24,7 @@ from audiosvc.errors import (
     Unauthorized,
     UnsupportedUrl,
 )
-from audiosvc.net.dialer import Once, bound
+from audiosvc.net.dialer import HANDSHAKE_SECONDS, SILENT, Once, bound, insecure
 from audiosvc.net.heads import AnswerHead, Target, credentials, onward, parse_target
 from audiosvc.net.permit import Permit
 
@@ -63,6 +63,7 @@ class Relay(Protocol):
         self._dialling: Deferred[Any] | None = None
         self._origin: Origin | None = None
         self._deadline: IDelayedCall | None = None
+        self._patience = IDLE_SECONDS
         self._over = False
         """Nothing that still arrives is looked at."""
 
@@ -134,6 +135,9 @@ class Relay(Protocol):
         except BadRequest as error:
             self._refuse(400, error)
             return
+        if permit.gives_up(target.authority):
+            self._not_connected(Failure(insecure(target.host, SILENT)))
+            return
         origin = Origin(self, None if target.path is None else AnswerHead())
         self._dialling = self._door.dialer.dial(target.host, target.port, Once(origin))
         self._dialling.addCallbacks(lambda _: self._connected(origin), self._not_connected)
@@ -181,7 +185,9 @@ class Relay(Protocol):
             return
         assert self._target is not None and self._asked is not None and self._permit is not None
         self._origin = origin
-        self._deadline = self._door.reactor.callLater(IDLE_SECONDS, self._idle)
+        if self._target.path is None:
+            self._patience = HANDSHAKE_SECONDS
+        self._deadline = self._door.reactor.callLater(self._patience, self._idle)
         # Each side is read only as fast as the other takes it.
         self.transport.registerProducer(origin, True)
         origin.transport.registerProducer(self.transport, True)
@@ -236,6 +242,7 @@ class Relay(Protocol):
             self._permit.deny(error)
             self.drop()
             return
+        self._patience = IDLE_SECONDS
         self._restart_deadline()
         self.transport.write(data)
 
@@ -258,13 +265,17 @@ class Relay(Protocol):
     def _idle(self) -> None:
         self._deadline = None
         if self._origin is not None and self._origin.paused:
-            self._deadline = self._door.reactor.callLater(IDLE_SECONDS, self._idle)
-        else:
-            self.drop()
+            self._deadline = self._door.reactor.callLater(self._patience, self._idle)
+            return
+        if self._patience == HANDSHAKE_SECONDS:
+            assert self._permit is not None and self._target is not None
+            self._permit.gave_up(self._target.authority)
+            self._permit.fail(self, insecure(self._target.host, SILENT))
+        self.drop()
 
     def _restart_deadline(self) -> None:
         if self._deadline is not None:
-            self._deadline.reset(IDLE_SECONDS)
+            self._deadline.reset(self._patience)
 
     def _stop_deadline(self) -> None:
         if self._deadline is not None and self._deadline.active():

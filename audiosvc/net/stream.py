@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from audiosvc.net.dialer import IDialer, bound
@@ -24,8 +25,8 @@ class Stream(Exchange):
 
     transport: Any
 
-    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
-        super().__init__(url, headers)
+    def __init__(self, reactor: IReactorTime, url: str, headers: Mapping[str, str]) -> None:
+        super().__init__(reactor, url, headers)
         self.whole = False
         """Once `read` has given None: whether that was the body's own end."""
         self._headed: Deferred[Head] = Deferred(lambda _: self.stop())

@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 
 from audiosvc.errors import BlockedAddress, SourceRefused, SourceTimeout, SourceUnreachable, UnsupportedUrl
 from audiosvc.net.agent import Answer, Fetcher
+from audiosvc.net.dialer import HANDSHAKE_SECONDS
 from audiosvc.net.heads import ANSWER_HEAD_MOST
 from tests.net.certificates import Authority
 from tests.net.support import INSIDE, DoorCase, Listener, reactor, soon
@@ -239,6 +240,16 @@ class FetchTests(DoorCase):
                 self.assertEqual((yield fetched).body, b"music")
             yield soon(lambda: not self.outside.open)
             yield listening.stopListening()
+
+    @inlineCallbacks
+    def test_a_server_that_does_not_answer_the_handshake_is_given_up_soon(self) -> Any:
+        fetched = self.fetch(f"https://radio.example:{self.outside_port}/")
+        yield soon(lambda: any(connection.head for connection in self.outside.open))
+        self.clock.advance(HANDSHAKE_SECONDS)
+        error = yield self.assertFailure(fetched, SourceUnreachable)
+        self.assertIn("does not answer the handshake", error.message)
+        yield soon(lambda: not self.outside.open)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     @inlineCallbacks
     def test_a_proxy_in_the_environment_is_not_used(self) -> Any:

@@ -13,6 +13,7 @@ from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.task import Clock
 
 from audiosvc.net import door as door_module
+from audiosvc.net.dialer import HANDSHAKE_SECONDS
 from audiosvc.net.door import Door
 from audiosvc.net.relay import EARLY_MOST, HEAD_SECONDS, IDLE_SECONDS
 from tests.net.support import Asking, echo, reactor, soon
@@ -157,11 +158,37 @@ class WaitingTests(Asking):
         caller = yield self.call(self.tunnel())
         yield soon(lambda: caller.got)
         for count in range(3):
-            self.timed.clock.advance(IDLE_SECONDS - 1)
             caller.transport.write(b"a\r\n\r\n")
             yield soon(lambda count=count: caller.got.count(b">") > count)
+            self.timed.clock.advance(IDLE_SECONDS - 1)
+        caller.transport.write(b"a\r\n\r\n")
+        yield soon(lambda: caller.got.count(b">") > 3)
         self.timed.clock.advance(IDLE_SECONDS)
         yield caller.gone
+        yield soon(lambda: not self.outside.open)
+        self.assertEqual(self.timed.clock.getDelayedCalls(), [])
+
+    @inlineCallbacks
+    def test_a_tunnel_to_a_server_that_does_not_answer_the_handshake_is_given_up_soon(self) -> Any:
+        caller = yield self.call(self.tunnel())
+        yield soon(lambda: caller.got)
+        self.timed.clock.advance(1)
+        caller.transport.write(b"hello")
+        yield soon(lambda: any(connection.head for connection in self.outside.open))
+        self.timed.clock.advance(HANDSHAKE_SECONDS - 1)
+        self.assertTrue(self.outside.open)
+        self.timed.clock.advance(1)
+        yield caller.gone
+        self.assertIn("does not answer the handshake", self.permit.trouble.message)
+        yield soon(lambda: not self.outside.open)
+        # Before there is sound it is not waited for again.
+        answer = yield self.ask(self.tunnel())
+        self.assertEqual((answer[:12], self.outside.hits), (b"HTTP/1.1 502", 1))
+        self.assertIn("does not answer the handshake", self.permit.trouble.message)
+        self.permit.flowing()
+        caller = yield self.call(self.tunnel())
+        yield soon(lambda: self.outside.open)
+        caller.transport.abortConnection()
         yield soon(lambda: not self.outside.open)
         self.assertEqual(self.timed.clock.getDelayedCalls(), [])
 

@@ -26,12 +26,6 @@ WEB_SECONDS = 3600.0
 _WEB = ("http://", "https://")
 
 
-def may_pass(source: Source, bitrate: int | None, asked: bool) -> bool:
-    """Whether the packets of `source` may be sent as they are: Opus is wanted, of no `bitrate` that was `asked` for."""
-    wanted = bitrate is not None and not asked
-    return wanted and source.opus and not source.live and not isinstance(source.media, Tone)
-
-
 class Cache:
     """`size` bytes of memory, and what `disk` holds.
 
@@ -114,7 +108,7 @@ class Cache:
         media = source.media
         if bitrate is None or source.live or isinstance(media, Tone):
             return None
-        rate = None if may_pass(source, bitrate, asked) else bitrate
+        rate = None if source.may_pass(bitrate, asked) else bitrate
         return self._of_file(media, rate) if isinstance(media, File) else self._of_web(source.url, rate)
 
     def _of_file(self, media: File, rate: int | None) -> str | None:

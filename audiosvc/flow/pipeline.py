@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosvc.audio import FRAME_BYTES, FRAME_SECONDS, FRAMES_PER_SECOND, seconds_of
-from audiosvc.cache.cache import Recording, may_pass
+from audiosvc.cache.cache import Recording
 from audiosvc.cache.track import Facts
 from audiosvc.codec.opus import Encoder
 from audiosvc.codec.pcm import Gain, pad
@@ -165,7 +165,7 @@ class Pipeline:
         self._reader = reader
         cache = workshop.cache
         self._kept = cache.find(source, bitrate, asked) if cache is not None else None
-        self._may_pass = self._kept is not None or may_pass(source, bitrate, asked)
+        self._may_pass = self._kept is not None or source.may_pass(bitrate, asked)
         self.passing = self._may_pass and volume == 1
         """Whether packets are passed that are there already: the source's own, or those that are kept."""
         self._source = source

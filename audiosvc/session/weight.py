@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from audiosvc.cache.cache import may_pass
 from audiosvc.flow.shared import key_of
 from audiosvc.session.session import House
 from audiosvc.session.track import Play
@@ -23,4 +22,4 @@ def is_light(house: House, play: Play) -> bool:
         return isinstance(media, Http) and house.broadcasts.find(key_of(media, bitrate, play.volume)) is not None
     if play.volume != 1:
         return False
-    return may_pass(source, bitrate, asked) or (cache is not None and cache.find(source, bitrate, asked) is not None)
+    return source.may_pass(bitrate, asked) or (cache is not None and cache.find(source, bitrate, asked) is not None)

@@ -61,3 +61,8 @@ class Source:
     """Whether its media URL came out of a page, and may expire: then the page is asked again."""
     playlist: str | None = None
     """The title of the list that `url` names and this is the first of, perhaps empty; None where it names no list."""
+
+    def may_pass(self, bitrate: int | None, asked: bool) -> bool:
+        """Whether its packets may be sent as they are: Opus is wanted, of no `bitrate` that was `asked` for."""
+        wanted = bitrate is not None and not asked
+        return wanted and self.opus and not self.live and not isinstance(self.media, Tone)

@@ -10,7 +10,7 @@ from pathlib import Path
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from audiosvc.cache.cache import WEB_SECONDS, Cache, Recording, may_pass
+from audiosvc.cache.cache import WEB_SECONDS, Cache, Recording
 from audiosvc.cache.shelf import TRACK_SHARE
 from audiosvc.cache.track import PACKET_COST, Facts, Track
 from audiosvc.codec.passing import Passed
@@ -74,7 +74,7 @@ class CacheTestCase(SynchronousTestCase):
 
     def keep(self, source: Source, *, asked: bool = False, rate: int = RATE, cache: Cache | None = None) -> None:
         recording = self.begin(source, asked=asked, rate=rate, cache=cache)
-        if may_pass(source, rate, asked):
+        if source.may_pass(rate, asked):
             recording.add_passed([Passed(packet, i * 960 - 312) for i, packet in enumerate(packets(10))])
         else:
             recording.add(packets(10))
@@ -137,7 +137,7 @@ class NameTests(CacheTestCase):
 
     def test_what_may_be_passed(self) -> None:
         opus = replace(self.song, opus=True)
-        self.assertTrue(may_pass(opus, RATE, False))
+        self.assertTrue(opus.may_pass(RATE, False))
         for source, rate, asked in (
             (opus, RATE, True),
             (opus, None, False),
@@ -145,7 +145,7 @@ class NameTests(CacheTestCase):
             (replace(opus, live=True), RATE, False),
             (replace(TONE, opus=True), RATE, False),
         ):
-            self.assertFalse(may_pass(source, rate, asked))
+            self.assertFalse(source.may_pass(rate, asked))
 
 
 class WebTests(CacheTestCase):

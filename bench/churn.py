@@ -67,6 +67,8 @@ class Churn:
         self.heard = Heard(on_end=self._ended)
         self.underruns = 0
         """Of tracks that nobody had interfered with, by the daemon's own count."""
+        self.ran_dry: list[str] = []
+        """Which, and how far they were when it was seen."""
         self._reactor = reactor
         self._api = api
         self._pid = pid
@@ -117,6 +119,8 @@ class Churn:
             track = slot.track if slot is not None else None
             if track is not None and not track.touched and track.track_id == session["track_id"]:
                 more = session["underruns"] - self._underruns.get(track.track_id, 0)
+                if more and len(self.ran_dry) < TROUBLES_MOST:
+                    self.ran_dry.append(f"{slot.session_id}, {slot.road.name}: {more} underruns by packet {track.packets}")
                 self.underruns += more
                 self._underruns[track.track_id] = session["underruns"]
 

@@ -208,7 +208,7 @@ class Soak:
         )
         rows = growth_rows(growths, "in all", judged=judged)
         self._draw(lines, growths, Axis("s since the machine's start"))
-        return self._tell(rows, growths if judged else [], facts, churn.trouble)
+        return self._tell(rows, growths if judged else [], facts, [*churn.trouble, *churn.ran_dry])
 
     async def _sample(self, churn: Churn) -> None:
         """For ever."""

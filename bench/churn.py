@@ -117,10 +117,11 @@ class Churn:
         for session in await self._api.sessions():
             slot = self._slots.get(session["session_id"])
             track = slot.track if slot is not None else None
-            if track is not None and not track.touched and track.track_id == session["track_id"]:
+            if slot is not None and track is not None and not track.touched and track.track_id == session["track_id"]:
                 more = session["underruns"] - self._underruns.get(track.track_id, 0)
                 if more and len(self.ran_dry) < TROUBLES_MOST:
-                    self.ran_dry.append(f"{slot.session_id}, {slot.road.name}: {more} underruns by packet {track.packets}")
+                    where = f"{slot.session_id}, {slot.road.name}"
+                    self.ran_dry.append(f"{where}: {more} underruns by packet {track.packets}")
                 self.underruns += more
                 self._underruns[track.track_id] = session["underruns"]
 

@@ -58,6 +58,15 @@ class Slot:
     """Whether a POST is under way."""
 
 
+@dataclass
+class Seen:
+    """Of a track, at the last look. `caught_up`: its listener had just been set down at the edge of a live source."""
+
+    underruns: int = 0
+    dropped: int = 0
+    caught_up: bool = False
+
+
 class Churn:
     """`sessions` of them; `done` counts what was done to them, `trouble` is what should not have been, in words."""
 
@@ -66,7 +75,8 @@ class Churn:
         self.trouble: list[str] = []
         self.heard = Heard(on_end=self._ended)
         self.underruns = 0
-        """Of tracks that nobody had interfered with, by the daemon's own count."""
+        """Of tracks that nobody had interfered with, by the daemon's own count. One who was away from a live source
+        for longer than is kept of it goes on at its edge, where nothing is ready: that is not counted."""
         self.ran_dry: list[str] = []
         """Which, and how far they were when it was seen."""
         self._reactor = reactor
@@ -77,7 +87,7 @@ class Churn:
         self._slots: dict[str, Slot] = {}
         self._pieces: Sequence[Piece] = ()
         self._at_site: Callable[[str], str] = str
-        self._underruns: dict[str, int] = {}
+        self._seen: dict[str, Seen] = {}
         self._over = False
 
     async def begin(self, media: Path, pieces: Sequence[Piece], at_site: Callable[[str], str]) -> None:
@@ -118,12 +128,16 @@ class Churn:
             slot = self._slots.get(session["session_id"])
             track = slot.track if slot is not None else None
             if slot is not None and track is not None and not track.touched and track.track_id == session["track_id"]:
-                more = session["underruns"] - self._underruns.get(track.track_id, 0)
+                seen = self._seen.get(track.track_id, Seen())
+                now = Seen(session["underruns"], session["dropped"], session["dropped"] > seen.dropped)
+                self._seen[track.track_id] = now
+                if now.caught_up or seen.caught_up:
+                    continue
+                more = now.underruns - seen.underruns
                 if more and len(self.ran_dry) < TROUBLES_MOST:
                     where = f"{slot.session_id}, {slot.road.name}"
                     self.ran_dry.append(f"{where}: {more} underruns by packet {track.packets}")
                 self.underruns += more
-                self._underruns[track.track_id] = session["underruns"]
 
     async def end(self) -> None:
         """Stop them all; nothing is played any more."""
@@ -182,7 +196,7 @@ class Churn:
             self._next(slot)
 
     def _ended(self, track: Track, event: SessionEvent) -> None:
-        self._underruns.pop(track.track_id, None)
+        self._seen.pop(track.track_id, None)
         if isinstance(event, Error):
             self.note(f"{track.session_id} ended with {event.code}: {event.message}, after {event.played} s")
         slot = self._slots.get(track.session_id)

@@ -143,16 +143,10 @@ class Report:
         self._error: AudioServiceError | None = None
         self._error_status: int | None = None
 
-    @classmethod
-    def of(cls, title: str | None, artist: str | None, duration: float | None) -> Report:
-        """What was known of a source when its sound had ended."""
-        report = cls()
-        report.opened, report.duration = True, duration
-        report._tags = {name: text for name, text in ((_TITLES[0], title), (_ARTISTS[0], artist)) if text}
-        return report
-
-    def describe(self, container: str, title: str | None, artist: str | None, duration: float | None) -> None:
-        """What FFmpeg would say of Opus that the daemon reads itself."""
+    def describe(
+        self, title: str | None, artist: str | None, duration: float | None, container: str | None = None
+    ) -> None:
+        """What FFmpeg would say of Opus that the daemon reads itself, out of `container` or, without one, kept."""
         self.opened, self.codec, self.container, self.duration = True, "opus", container, duration
         for name, text in ((_TITLES[0], title), (_ARTISTS[0], artist)):
             if text and (shown := _shown(text)):

@@ -371,7 +371,7 @@ class DirectOpening:
     def _describe(self, head: OggHead | WebmHead) -> None:
         samples = self._landmarks.samples if isinstance(head, OggHead) else head.duration
         duration = None if samples is None else round(samples / SAMPLE_RATE, 2)
-        self.report.describe("ogg" if isinstance(head, OggHead) else "matroska", head.title, head.artist, duration)
+        self.report.describe(head.title, head.artist, duration, "ogg" if isinstance(head, OggHead) else "matroska")
 
     async def _seek_ogg(self, head: OggHead) -> None:
         marks = self._landmarks

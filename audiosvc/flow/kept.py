@@ -30,7 +30,8 @@ class KeptOpening:
     """The packets are the cache's."""
 
     def __init__(self, reactor: IReactorTime, opener: IOpener, track: Track, position: float) -> None:
-        self.report = Report.of(track.facts.title, track.facts.artist, track.facts.duration)
+        self.report = Report()
+        self.report.describe(track.facts.title, track.facts.artist, track.facts.duration)
         self.began = False
         self.over = False
         self.gone: Deferred[None] | None = None

@@ -59,7 +59,7 @@ class DescriptionTests(SynchronousTestCase):
 
     def test_what_the_daemon_reads_itself_is_described_in_the_same_terms(self) -> None:
         report = Report()
-        report.describe("ogg", "a\x1b[31m\ntitle" + TEXT_MOST * "x", "\n", 12.5)
+        report.describe("a\x1b[31m\ntitle" + TEXT_MOST * "x", "\n", 12.5, "ogg")
         self.assertEqual((report.opened, report.container, report.codec), (True, "ogg", "opus"))
         self.assertEqual((report.duration, report.artist, report.guessed), (12.5, None, False))
         assert report.title is not None

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import msgspec
 from twisted.internet.protocol import connectionDone
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
@@ -202,7 +203,7 @@ class _Answered(Exchange):
     """An answer, and all that came of it."""
 
     def __init__(self) -> None:
-        super().__init__(corpus.SONG, {})
+        super().__init__(Clock(), corpus.SONG, {})
         self.heads: list[Head] = []
         self.body = b""
         self.outcome: object = None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -130,15 +130,27 @@ def busy_seconds(stat: Path = Path("/proc/stat")) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def usable_cores(cgroup: Path = _CGROUP) -> float:
-    """Cores that this process may use: those it may run on, less what its container's quota leaves of them."""
+def usable_cores(mount: Path = _CGROUP, groups: Path = Path("/proc/self/cgroup")) -> float:
+    """Cores that this process may use: those it may run on, or what a quota of its cgroup or one above leaves."""
     cores = float(len(os.sched_getaffinity(0)))
-    with suppress(OSError, ValueError, ZeroDivisionError):
-        # "max" where there is none, which is no number.
-        quota, period = (cgroup / "cpu.max").read_text().split()
-        cores = min(cores, int(quota) / int(period))
-    with suppress(OSError, ValueError, ZeroDivisionError):
-        first = int((cgroup / "cpu/cpu.cfs_quota_us").read_text())
-        if first > 0:
-            cores = min(cores, first / int((cgroup / "cpu/cpu.cfs_period_us").read_text()))
+    for folder in _own_groups(mount, groups):
+        with suppress(OSError, ValueError, ZeroDivisionError):
+            # "max" where there is none, which is no number.
+            quota, period = (folder / "cpu.max").read_text().split()
+            cores = min(cores, int(quota) / int(period))
+        with suppress(OSError, ValueError, ZeroDivisionError):
+            first = int((folder / "cpu.cfs_quota_us").read_text())
+            if first > 0:
+                cores = min(cores, first / int((folder / "cpu.cfs_period_us").read_text()))
     return cores
+
+
+def _own_groups(mount: Path, groups: Path) -> Iterator[Path]:
+    """Folders of the cgroups that may set a quota: in a container the paths told are often those outside of it."""
+    yield from (mount, mount / "cpu")
+    with suppress(OSError, ValueError):
+        for line in groups.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers or "cpu" in controllers.split(","):
+                own = PurePosixPath(path.lstrip("/"))
+                yield from (mount / controllers / folder for folder in (own, *own.parents))

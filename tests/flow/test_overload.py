@@ -171,6 +171,22 @@ class MachineTests(SynchronousTestCase):
             (self.folder / "cpu/cpu.cfs_quota_us").write_text(said + "\n")
             self.assertEqual(usable_cores(self.folder), cores)
 
+    def test_so_does_one_of_a_unit_or_of_a_slice_above_it(self) -> None:
+        groups = self.folder / "groups"
+        groups.write_text("1:name=systemd:/x\n2:cpu,cpuacct:/a.slice/b.service\n0::/a.slice/b.service\n")
+        for name, quota, cores in (
+            ("a.slice/cpu.max", "150 100", 1.5),
+            ("a.slice/b.service/cpu.max", "100 100", 1.0),
+            ("cpu,cpuacct/a.slice/b.service/cpu.cfs_quota_us", "50", 0.5),
+        ):
+            file = self.folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            (file.parent / "cpu.cfs_period_us").write_text("100\n")
+            file.write_text(quota + "\n")
+            self.assertEqual(usable_cores(self.folder, groups), cores)
+        groups.write_text("junk\n")
+        self.assertEqual(usable_cores(self.folder, groups), 2.0)
+
     def test_busy_is_what_those_cores_were_for_anybody(self) -> None:
         tick = os.sysconf("SC_CLK_TCK")
         stat = self.folder / "stat"

@@ -170,6 +170,11 @@ class Daemon:
         assert status == 200, answer
         return answer
 
+    async def complaints(self) -> list[str]:
+        """Codes of what /health names, but for a beat that stood still: a busy machine may let nobody run so long."""
+        codes = [reason["code"] for reason in (await self.get("/health"))["reasons"]]
+        return [code for code in codes if code != "pacer_stalled"]
+
     async def play(self, session_id: str, url: str, **body: Any) -> str:
         """Play, and be sure it was accepted; returns the track id."""
         status, answer = await self.post(f"/session/{session_id}/play", {"url": url, **body})

@@ -45,6 +45,8 @@ const MESSAGE_MOST = 2_000;
 interface Conversation {
   last: Asking | undefined;
   unsaid: string[];
+  /** Settled once Discord has taken the acknowledgement of every command that has come. */
+  acknowledged: Promise<unknown>;
 }
 
 /** How a {@link Jukebox} reaches the daemon, and where it writes its log. */
@@ -141,8 +143,13 @@ export class Jukebox {
     } else if (command.name === "help") {
       await whisper(interaction, texts.help(DEFINITIONS));
     } else {
-      await interaction.deferReply();
       const conversation = this.#conversation(interaction.guildId);
+      // Those of two commands at once may overtake each other on their way; what is asked is done in the order it came in.
+      const before = conversation.acknowledged;
+      const acknowledged = interaction.deferReply();
+      conversation.acknowledged = Promise.allSettled([before, acknowledged]);
+      await before;
+      await acknowledged;
       conversation.last = interaction;
       const answer = await this.#answer(command, interaction);
       const unsaid = conversation.unsaid.splice(0);
@@ -230,7 +237,7 @@ export class Jukebox {
   #conversation(guildId: string): Conversation {
     const known = this.#conversations.get(guildId);
     if (known !== undefined) return known;
-    const conversation: Conversation = { last: undefined, unsaid: [] };
+    const conversation: Conversation = { last: undefined, unsaid: [], acknowledged: Promise.resolve() };
     this.#conversations.set(guildId, conversation);
     return conversation;
   }

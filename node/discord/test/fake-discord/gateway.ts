@@ -3,6 +3,7 @@
 import { EventEmitter, once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { setTimeout } from "node:timers/promises";
 import {
   GatewayDispatchEvents,
   GatewayOpcodes,
@@ -38,6 +39,9 @@ type Option = { name: string; type: number; value: string | number };
 /** What Discord would refuse to be asked, or the bot should not have asked for. */
 type Asked = { method: string; path: string; body: unknown };
 
+/** What an acknowledgement that is slow takes longer than others. */
+const SLOW_MS = 200;
+
 export class FakeGateway extends EventEmitter<{ reply: []; voice: [string, string | null]; ready: [] }> {
   readonly #guilds: readonly FakeGuild[];
   readonly #voiceEndpoint: string;
@@ -49,6 +53,9 @@ export class FakeGateway extends EventEmitter<{ reply: []; voice: [string, strin
   #socket: WebSocket | undefined;
   #sequence = 0;
   #interactions = 0;
+  /** The command of which the next acknowledgement is slow to arrive. */
+  slow: string | undefined;
+  readonly #slow = new Set<string>();
   commands: RESTPostAPIChatInputApplicationCommandsJSONBody[] = [];
   intents = 0;
 
@@ -96,6 +103,10 @@ export class FakeGateway extends EventEmitter<{ reply: []; voice: [string, strin
     this.#interactions += 1;
     const token = this.lastToken;
     const answered = this.answerTo(token);
+    if (this.slow === name) {
+      this.slow = undefined;
+      this.#slow.add(token);
+    }
     this.#dispatch(GatewayDispatchEvents.InteractionCreate, {
       id: snowflake(this.#interactions),
       application_id: APPLICATION_ID,
@@ -147,6 +158,7 @@ export class FakeGateway extends EventEmitter<{ reply: []; voice: [string, strin
     const path = request.url?.replace(/^\/api\/v10|\?.*$/g, "") ?? "";
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
+    if (path.endsWith("/callback") && this.#slow.delete(path.split("/").at(-2) ?? "")) await setTimeout(SLOW_MS);
     const body = chunks.length > 0 ? JSON.parse(Buffer.concat(chunks).toString()) : undefined;
     const answer = this.#answer({ method: request.method ?? "", path, body });
     if (answer === undefined) response.writeHead(204).end();

@@ -127,7 +127,7 @@ class KilledTests(RecoveryTestCase):
                 self.addCleanup(pipeline.close)
                 pipeline.start(succeed(None))
                 piece("ogg")
-                missing = killed = 0
+                missing = killed = overslept = 0
                 while not pipeline.ready:
                     await sleep(0.005)
                 began, due = time.monotonic(), 0
@@ -136,6 +136,7 @@ class KilledTests(RecoveryTestCase):
                     now_due = round((time.monotonic() - began) / 0.005)
                     taken = pipeline.take(now_due - due)
                     missing += 0 if pipeline.drained else now_due - due - len(taken)
+                    overslept += max(0, now_due - due - 2)
                     due = now_due
                     listener.packets += taken
                     if killed < kills and len(listener.packets) > (killed + 0.5) * 110:
@@ -144,7 +145,7 @@ class KilledTests(RecoveryTestCase):
                 print(f"\n{type(source.media).__name__} at 4 x speed, {killed} kills: {missing} packets missed", end="")
                 self.assertEqual((killed, listener.recoveries), (kills, kills))
                 # One is 5 ms here, which other work on the machine may take; a child's start is 10 of them.
-                self.assertLess(missing, 5 * kills)
+                self.assertLess(missing, 8 * kills + overslept)
 
         piece("ogg")
         return self.run_to_end(doing())

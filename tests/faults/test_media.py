@@ -69,10 +69,11 @@ async def test_row_26_whatever_is_done_to_media_it_ends_and_others_play(
     base = f"http://{PUBLIC}:{served.getHost().port}"
     daemon: Any = await start(*REACHES, "--extractors", "0")
 
-    async def tried(name: str, session_id: str) -> tuple[str, Hearing, float]:
+    async def tried(name: str, session_id: str) -> tuple[str, str, list[str], float]:
         hearing = await Hearing(daemon, session_id).play(f"{base}/{name}")
         await hearing.end(PATIENCE)
-        return name, hearing, time.monotonic() - hearing.began
+        hearing.client.close()
+        return name, hearing.outcome, hearing.types, time.monotonic() - hearing.began
 
     async def warm() -> None:
         await together([tried("index0.ts", f"warm-{n}") for n in range(8)])
@@ -81,12 +82,12 @@ async def test_row_26_whatever_is_done_to_media_it_ends_and_others_play(
         before = len(daemon.log)
         with Memory(daemon) as memory:
             found = await together([tried(name, f"m{n}") for n, name in enumerate(names)], most=8)
-        outcomes = Counter(hearing.outcome for _, hearing, _ in found)
-        assert {name: hearing.types for name, hearing, _ in found if len(set(hearing.types) & {"finished", "error"}) != 1} == {}  # fmt: skip  # noqa: E501
-        assert "internal" not in outcomes, (seed, [name for name, hearing, _ in found if hearing.outcome == "internal"])
+        outcomes = Counter(outcome for _, outcome, _, _ in found)
+        assert {name: types for name, _, types, _ in found if len({*types} & {"finished", "error"}) != 1} == {}
+        assert "internal" not in outcomes, (seed, [name for name, outcome, _, _ in found if outcome == "internal"])
         assert max(memory._peaks.values(), default=0) <= CHILD_MOST, str(memory)
         said = len(daemon.log) - before
-        name, _, slowest = max(found, key=lambda one: one[2])
+        name, _, _, slowest = max(found, key=lambda one: one[3])
         round.report(
             26,
             f"{each} mutations of {len(kinds)} kinds of media, seed {seed}; {NOISE_BYTES / MIB:g} MiB of noise",

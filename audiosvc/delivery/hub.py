@@ -23,6 +23,9 @@ from audiosvc.wire.messages import CREDIT_MOST, Credit, Greeting, Line, Refused,
 LINGER_MOST = 256
 """Streams kept after their track's end for clients that come back for the tail of it."""
 
+LINGER_BYTES = 32 * 1024 * 1024
+"""Of their packets together: 250 tracks of Opus at 128 kbit/s, but of PCM, ten seconds each, no more than 14."""
+
 NAMES_MOST = 4096
 """Sessions that one connection may name, in subscriptions and in credit each."""
 
@@ -76,8 +79,7 @@ class Hub:
         self._streams[session_id].close()
         self._hear(session_id)
         self._lingering[session_id] = self._reactor.callLater(self._consumer_timeout, self._expire, session_id)
-        if len(self._lingering) > LINGER_MOST:
-            self._forget(next(iter(self._lingering)))
+        self._make_room()
 
     def held(self, session_id: str) -> bool:
         owner = self._streams[session_id].owner
@@ -242,6 +244,19 @@ class Hub:
             self._lingering[session_id] = self._reactor.callLater(self._consumer_timeout, self._expire, session_id)
         else:
             self._forget(session_id)
+
+    def _make_room(self) -> None:
+        """Forget the oldest of too many that linger, or of too large ones, if nobody still waits for them."""
+        if len(self._lingering) > LINGER_MOST:
+            self._forget(next(iter(self._lingering)))
+        size = sum(self._streams[session_id].ring_bytes for session_id in self._lingering)
+        for session_id in list(self._lingering):
+            if size <= LINGER_BYTES:
+                return
+            stream = self._streams[session_id]
+            if not stream.waits:
+                size -= stream.ring_bytes
+                self._forget(session_id)
 
     def _forget(self, session_id: str) -> None:
         call = self._lingering.pop(session_id)

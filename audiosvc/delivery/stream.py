@@ -218,6 +218,11 @@ class Stream:
         return sum(entry.is_packet for entry in self._waiting)
 
     @property
+    def ring_bytes(self) -> int:
+        """What is kept to be sent again."""
+        return self._ring_bytes
+
+    @property
     def waits(self) -> bool:
         """Whether there is something that could not be sent yet."""
         return bool(self._waiting)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from audiosvc.delivery import hub
 from audiosvc.delivery.hub import LINGER_MOST, NAMES_MOST
 from audiosvc.wire.messages import Credit, Greeting, Held, Subscribe, Unsubscribe
 from tests.delivery.helpers import TIMEOUT, HubTestCase
@@ -195,6 +196,24 @@ class TimeoutTests(HubTestCase):
         self.assertEqual((one.events("s1"), one.events("s2")), ([], ["ready", "finished"]))
         self.hub.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_so_much_is_kept_and_no_more_but_for_those_that_are_waited_for(self) -> None:
+        self.patch(hub, "LINGER_BYTES", 400)
+        one = self.connect(Subscribe("waited"))
+        one.paused = True
+        self.finish(self.open("waited"))
+        self.connect(Subscribe("a"), Subscribe("b"))
+        for name in ("a", "b"):
+            feed = self.open(name, 3)
+            self.tick(3)
+            self.finish(feed)
+        self.assertEqual(self.kept(), ["waited", "b"])
+        one.paused = False
+        self.hub.resume(one)
+        self.assertEqual(one.events(), ["ready", "finished"])
+
+    def kept(self) -> list[str]:
+        return list(self.hub._lingering)
 
     def test_stop_leaves_nothing_to_come(self) -> None:
         self.finish(self.open("a"))

@@ -24,7 +24,7 @@ LINGER_MOST = 256
 """Streams kept after their track's end for clients that come back for the tail of it."""
 
 LINGER_BYTES = 32 * 1024 * 1024
-"""Of their packets together: 250 tracks of Opus at 128 kbit/s, but of PCM, ten seconds each, no more than 14."""
+"""Of their packets together: 128 full rings of Opus (`RING_BYTES`), or 14 of PCM, ten seconds each."""
 
 NAMES_MOST = 4096
 """Sessions that one connection may name, in subscriptions and in credit each."""
